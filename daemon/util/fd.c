@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "fd.h"
+
+int fd_close(int fd) {
+        if (fd >= 0) {
+                int saved = errno;
+
+                close(fd);
+                errno = saved;
+        }
+        return -EBADF;
+}
+
+int fd_dup(int fd) {
+        int r = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+        return r < 0 ? -errno : r;
+}
+
+int fd_read_text(int dirfd, const char *path, char *buf, size_t size) {
+        _cleanup_close_ int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        size_t length = 0;
+
+        if (fd < 0)
+                return -errno;
+        for (;;) {
+                ssize_t n = read(fd, buf + length, size - length);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                length += (size_t) n;
+                if (n == 0)
+                        break;
+                if (length == size)
+                        return -E2BIG;
+        }
+        while (length > 0 && buf[length - 1] == '\n')
+                length--;
+        buf[length] = '\0';
+        return (int) length;
+}
+
+int fd_write_text(int dirfd, const char *path, const char *text) {
+        _cleanup_close_ int fd = openat(dirfd, path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+        size_t size = strlen(text);
+        ssize_t n;
+
+        if (fd < 0)
+                return -errno;
+        do
+                n = write(fd, text, size);
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+                return -errno;
+        return (size_t) n == size ? 0 : -EIO;
+}
+
+static int write_all(int fd, const char *content, size_t size) {
+        while (size > 0) {
+                ssize_t n = write(fd, content, size);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                content += n;
+                size -= (size_t) n;
+        }
+        return fsync(fd) < 0 ? -errno : 0;
+}
+
+int fd_replace_file(int dirfd, const char *name, const char *content, size_t size, unsigned mode) {
+        _cleanup_close_ int fd = -EBADF;
+        char temporary[256];
+        int r;
+
+        r = snprintf(temporary, sizeof(temporary), ".%s.new", name);
+        if (r < 0 || (size_t) r >= sizeof(temporary))
+                return -ENAMETOOLONG;
+        (void) unlinkat(dirfd, temporary, 0);
+        fd = openat(dirfd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+        if (fd < 0)
+                return -errno;
+        r = write_all(fd, content, size);
+        if (r >= 0 && renameat(dirfd, temporary, dirfd, name) < 0)
+                r = -errno;
+        if (r < 0)
+                (void) unlinkat(dirfd, temporary, 0);
+        return r;
+}
