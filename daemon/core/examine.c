@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+
+#include "examine.h"
+#include "util/text.h"
+
+/* One judgement under way. */
+typedef struct Examination {
+        const World *world;
+        const Caller *caller;
+        const Usage *usage;
+        const Request *request;
+        Plan *plan;
+        Findings *findings;
+} Examination;
+
+void plan_clear(Plan *p) {
+        free(p->devices);
+        *p = (Plan){};
+}
+
+static const char *group_subject(const Group *g, char buf[static 32]) {
+        (void) snprintf(buf, 32, "group %d", g->facts.id);
+        return buf;
+}
+
+static bool same_group(const Device *d, const Group *g) {
+        return d->facts.group >= 0 && d->facts.group == g->facts.id;
+}
+
+int examine_scope(const Inventory *inv, const Request *request, AddressList *ret) {
+        *ret = (AddressList){};
+        for (size_t i = 0; i < request->devices.n; i++) {
+                const Device *d = inventory_device(inv, request->devices.items[i]), *m;
+
+                if (!d)
+                        continue;
+                INVENTORY_FOREACH_DEVICE (inv, m) {
+                        if (m != d && (m->facts.group < 0 || m->facts.group != d->facts.group))
+                                continue;
+                        if (address_list_add(ret, m->facts.address) == -E2BIG)
+                                return -E2BIG;
+                }
+        }
+        return 0;
+}
+
+/* --- groups --- */
+
+static void member_on_host_driver(const Device *m, const char *subject, Findings *findings) {
+        Finding *f = findings_add(findings, FINDING_MEMBER_ON_HOST_DRIVER, SEVERITY_BLOCK, ADDRESS(m->facts.address),
+                                  "%s of %s is on the host driver %s, so the group cannot be owned by a client",
+                                  ADDRESS(m->facts.address), subject, m->facts.driver);
+
+        finding_set_remedy(f, "name it in \"members\" to have it parked for the life of the lease, or unbind it from %s",
+                           m->facts.driver);
+}
+
+void examine_group(const Inventory *inv, const Group *g, const AddressList *spared, Findings *findings) {
+        char subject[32];
+        const Device *m;
+        Finding *f;
+
+        group_subject(g, subject);
+        INVENTORY_FOREACH_DEVICE (inv, m)
+                if (same_group(m, g) && m->facts.driver_kind == DRIVER_HOST &&
+                    !(spared && address_list_has(spared, m->facts.address)))
+                        member_on_host_driver(m, subject, findings);
+        for (size_t i = 0; i < g->facts.n_regions; i++) {
+                const ReservedRegion *region = &g->facts.regions[i];
+
+                if (!streq(region->type, "direct"))
+                        continue;
+                f = findings_add(findings, FINDING_DIRECT_REGION, SEVERITY_BLOCK, subject,
+                                 "the firmware reserves 0x%llx-0x%llx for direct DMA by %s, which the kernel never blocks",
+                                 (unsigned long long) region->start, (unsigned long long) region->end, subject);
+                finding_set_remedy(f, "the device cannot be lent; some firmware has a switch for it (RMRR, legacy USB)");
+                break;
+        }
+        if (g->facts.noiommu) {
+                f = findings_add(findings, FINDING_NOIOMMU, SEVERITY_BLOCK, subject,
+                                 "%s is a no-IOMMU group: nothing keeps its DMA from the host's memory", subject);
+                finding_set_remedy(f, "enable the IOMMU in the firmware and on the kernel command line");
+        }
+        if (g->no_isolation) {
+                f = findings_add(findings, FINDING_NO_ISOLATION, SEVERITY_BLOCK, subject,
+                                 "the interrupts of %s are not isolated: this IOMMU does no interrupt remapping, so the "
+                                 "kernel refuses to give the group to user space",
+                                 subject);
+                finding_set_remedy(f, "enable interrupt remapping; iommufd.allow_unsafe_interrupts=1 overrides the kernel's "
+                                      "check on machines that trust their guests");
+        }
+}
+
+/* Is somebody else at the group or the device? */
+static void judge_availability(Examination *x, const Device *d, const Group *g) {
+        AddressText at = address_text(d->facts.address);
+        const char *address = at.text;
+        const Lease *l = g && g->lease ? g->lease : d->lease;
+        Finding *f;
+
+        if (d->state == DEVICE_BROKEN) {
+                f = findings_add(x->findings, FINDING_BROKEN, SEVERITY_BLOCK, address, "%s is broken: %s", address,
+                                 d->reason);
+                finding_set_remedy(f, "mend the cause; when a driver takes the device again it counts as free");
+        } else if (l && l->state == LEASE_RELEASING) {
+                f = findings_add(x->findings, FINDING_RELEASING, SEVERITY_BLOCK, address,
+                                 "%s is still being released from lease %s of uid %u: %s", address, l->id, l->uid,
+                                 isempty(d->reason) ? "its driver is being restored" : d->reason);
+                finding_set_remedy(f, "try again, or ask with \"wait\"");
+        } else if (l) {
+                f = findings_add(x->findings, FINDING_LEASED, SEVERITY_BLOCK, address,
+                                 "%s belongs to lease %s of uid %u (%s)", address, l->id, l->uid,
+                                 isempty(l->unit) ? "no unit" : l->unit);
+                if (g && !d->lease)
+                        text_append(f->text, sizeof(f->text), ", which owns its whole group %d", g->facts.id);
+                finding_set_remedy(f, "wait for its end, or revoke it: iommuctl release %.8s", l->id);
+        } else if (d->state != DEVICE_FREE) {
+                f = findings_add(x->findings, FINDING_BUSY, SEVERITY_BLOCK, address, "%s is busy: %s", address,
+                                 isempty(d->reason) ? "a worker is still at work on it" : d->reason);
+                finding_set_remedy(f, "try again, or ask with \"wait\"");
+        }
+}
+
+/* --- rights --- */
+
+static void add_ask(Examination *x, const Device *d, const char *action, const char *what) {
+        Finding *f = findings_add(x->findings, FINDING_NOT_AUTHORIZED, SEVERITY_ASK, ADDRESS(d->facts.address),
+                                  "%s %s needs the authorization %s", what, ADDRESS(d->facts.address), action);
+
+        f->action = action;
+        finding_set_remedy(f, "a reservation for the caller grants it without asking, see iommud.reservation(5)");
+}
+
+/* Judges one touched device by the policy and by what the host does with it. Naming is not permission: members too. */
+static const Reservation *judge_rights(Examination *x, const Device *d, bool detaches) {
+        const char *named = isempty(x->request->reservation) ? NULL : x->request->reservation;
+        Ruling ruling = policy_device(x->world->config, x->caller, named, x->request->hand_over, &d->facts), right;
+        AddressText at = address_text(d->facts.address);
+        const char *address = at.text;
+        const Reservation *res = ruling.reservation;
+        Finding *f;
+
+        if (ruling.access == ACCESS_DENY) {
+                f = findings_add(x->findings, FINDING_NOT_AUTHORIZED, SEVERITY_BLOCK, address,
+                                 "the reservation \"%s\" does not grant %s to uid %u as %s", named, address,
+                                 x->caller->uid, hand_over_to_string(x->request->hand_over));
+                finding_set_remedy(f, "ask without \"reservation\", or have an administrator extend it");
+                return NULL;
+        }
+        if (ruling.access == ACCESS_ASK)
+                add_ask(x, d, ruling.action, "to use");
+        for (size_t i = 0; detaches && i < d->uses.n; i++) {
+                if (!x->request->force_in_use) {
+                        f = findings_add(x->findings, FINDING_IN_USE, SEVERITY_BLOCK, address, "the host uses %s: %s",
+                                         address, d->uses.uses[i].text);
+                        finding_set_remedy(f, "end that use, or ask with \"force-in-use\" and the right to it");
+                } else
+                        (void) findings_add(x->findings, FINDING_IN_USE, SEVERITY_WARN, address,
+                                            "the host will lose this: %s", d->uses.uses[i].text);
+        }
+        if (detaches && d->uses.n > 0 && x->request->force_in_use) {
+                right = policy_right(x->caller, res && res->force_in_use, ACTION_ACQUIRE_IN_USE);
+                if (right.access == ACCESS_ASK)
+                        add_ask(x, d, right.action, "to take away the host's");
+        }
+        if (!x->request->restore) {
+                right = policy_right(x->caller, res && res->keep_driver, ACTION_ACQUIRE_KEEP_DRIVER);
+                if (right.access == ACCESS_ASK)
+                        add_ask(x, d, right.action, "not to restore the driver of");
+        }
+        return res;
+}
+
+/* --- drivers --- */
+
+static void choose_driver(Examination *x, const Device *d, const Reservation *res, LeaseDevice *ld) {
+        AddressText at = address_text(d->facts.address);
+        const char *wanted = x->request->driver, *address = at.text, *by = "the request";
+        const VariantAlias *a;
+        Finding *f;
+
+        if (isempty(wanted) && res && !isempty(res->driver)) {
+                wanted = res->driver;
+                by = "the reservation";
+        }
+        if (x->request->pasids > 0 || ld->role == ROLE_PARKED) {
+                /* Only plain vfio-pci has the hook that attaches PASIDs (Linux 7.2, vfio_pci.c); a parked device needs no more. */
+                if (ld->role == ROLE_LEASED && !isempty(wanted) && !streq(wanted, VARIANT_PLAIN_DRIVER)) {
+                        f = findings_add(x->findings, FINDING_DRIVER_MISMATCH, SEVERITY_BLOCK, address,
+                                         "%s asks for the driver %s, but only vfio-pci can attach PASIDs", by, wanted);
+                        finding_set_remedy(f, "ask for either the driver or PASIDs");
+                        return;
+                }
+                wanted = VARIANT_PLAIN_DRIVER;
+        }
+        a = isempty(wanted) ? variant_choose(x->world->variants, d->facts.modalias)
+                            : variant_candidate(x->world->variants, d->facts.modalias, wanted);
+        if (!a) {
+                f = findings_add(x->findings, FINDING_DRIVER_MISMATCH, SEVERITY_BLOCK, address,
+                                 "no VFIO driver%s%s fits %s", isempty(wanted) ? "" : " called ", wanted, address);
+                finding_set_remedy(f, "ask ChooseDriver for the candidates; is the module vfio_pci installed for this kernel?");
+                return;
+        }
+        (void) text_copy(ld->driver, sizeof(ld->driver), a->driver);
+        (void) text_copy(ld->module, sizeof(ld->module), a->module);
+}
+
+/* --- the plan --- */
+
+static LeaseDevice *plan_add(Examination *x, const Device *d, Role role) {
+        LeaseDevice *grown = reallocarray(x->plan->devices, x->plan->n_devices + 1, sizeof(*grown)), *ld;
+
+        if (!grown)
+                return NULL;
+        x->plan->devices = grown;
+        ld = &grown[x->plan->n_devices++];
+        *ld = (LeaseDevice){
+                .address = d->facts.address,
+                .role = role,
+                .group = d->facts.group,
+                .set = inventory_set_key(&d->facts),
+                .watch = -1,
+        };
+        (void) text_copy(ld->original_driver, sizeof(ld->original_driver), d->facts.driver);
+        (void) text_copy(ld->original_override, sizeof(ld->original_override), d->facts.driver_override);
+        return ld;
+}
+
+static void note_reset(Examination *x, const Device *d) {
+        AddressText at = address_text(d->facts.address);
+        const char *address = at.text;
+        Finding *f;
+
+        if (!isempty(d->facts.reset_methods))
+                return;
+        f = findings_add(x->findings, FINDING_NO_RESET, SEVERITY_WARN, address,
+                         "%s has no reset of its own: what a client leaves in it, the next one may find", address);
+        finding_set_remedy(f, "lend it to one client only, or lend its whole reset set together");
+}
+
+static int judge_requested(Examination *x, Address a) {
+        Device *d = inventory_device(x->world->inventory, a);
+        AddressText at = address_text(a);
+        const char *address = at.text;
+        const Reservation *res;
+        LeaseDevice *ld;
+        Finding *f;
+
+        if (!d || d->gone) {
+                f = findings_add(x->findings, FINDING_NO_SUCH_DEVICE, SEVERITY_BLOCK, address, "there is no device %s",
+                                 address);
+                finding_set_remedy(f, "iommuctl list shows all devices");
+                return 0;
+        }
+        if (facts_is_bridge(&d->facts)) {
+                f = findings_add(x->findings, FINDING_NOT_AN_ENDPOINT, SEVERITY_BLOCK, address,
+                                 "%s is a bridge, and bridges cannot be lent", address);
+                finding_set_remedy(f, "ask for the devices behind it");
+                return 0;
+        }
+        if (!inventory_group_of(x->world->inventory, d)) {
+                f = findings_add(x->findings, FINDING_NO_GROUP, SEVERITY_BLOCK, address,
+                                 "%s is in no IOMMU group: nothing would keep its DMA from the host's memory", address);
+                finding_set_remedy(f, "enable the IOMMU in the firmware and on the kernel command line");
+                return 0;
+        }
+        res = judge_rights(x, d, d->facts.driver_kind == DRIVER_HOST);
+        if (x->plan->n_devices == 0)
+                x->plan->reservation = res;
+        judge_availability(x, d, inventory_group_of(x->world->inventory, d));
+        ld = plan_add(x, d, ROLE_LEASED);
+        if (!ld)
+                return -ENOMEM;
+        choose_driver(x, d, res, ld);
+        if (d->facts.driver_kind == DRIVER_HOST)
+                (void) findings_add(x->findings, FINDING_WILL_DETACH, SEVERITY_INFO, address,
+                                    "%s will be taken from the host driver %s", address, d->facts.driver);
+        note_reset(x, d);
+        return 0;
+}
+
+static bool planned(const Plan *p, Address a) {
+        for (size_t i = 0; i < p->n_devices; i++)
+                if (address_equal(p->devices[i].address, a))
+                        return true;
+        return false;
+}
+
+/* A member of a group of the request that was not asked for itself. */
+static int judge_member(Examination *x, const Device *m) {
+        bool named = address_list_has(&x->request->members, m->facts.address);
+        LeaseDevice *ld;
+
+        if (facts_is_bridge(&m->facts) || m->facts.driver_kind == DRIVER_NEIGHBOUR)
+                return 0;
+        if (m->facts.driver_kind == DRIVER_NONE && !named) {
+                ld = plan_add(x, m, ROLE_HELD);
+                return ld ? 0 : -ENOMEM;
+        }
+        if (!named)
+                return 0; /* on a host driver: examine_group() refuses; on VFIO: it may stay where it is */
+        const Reservation *res = judge_rights(x, m, m->facts.driver_kind == DRIVER_HOST);
+        ld = plan_add(x, m, ROLE_PARKED);
+        if (!ld)
+                return -ENOMEM;
+        choose_driver(x, m, res, ld);
+        (void) findings_add(x->findings, FINDING_WILL_PARK, SEVERITY_INFO, ADDRESS(m->facts.address),
+                            "%s will be parked%s%s for the life of the lease", ADDRESS(m->facts.address),
+                            isempty(m->facts.driver) ? "" : " instead of being driven by ", m->facts.driver);
+        return 0;
+}
+
+static int judge_groups(Examination *x) {
+        const Inventory *inv = x->world->inventory;
+        AddressList spared = x->request->members;
+        Group *g;
+        int r;
+
+        for (size_t i = 0; i < x->request->devices.n; i++)
+                if (address_list_add(&spared, x->request->devices.items[i]) == -E2BIG)
+                        return -E2BIG;
+        INVENTORY_FOREACH_GROUP (inv, g) {
+                size_t n = x->plan->n_devices;
+                bool touched = false;
+                const Device *m;
+
+                for (size_t i = 0; i < n && !touched; i++)
+                        touched = x->plan->devices[i].group == g->facts.id;
+                if (!touched)
+                        continue;
+                examine_group(inv, g, &spared, x->findings);
+                INVENTORY_FOREACH_DEVICE (inv, m) {
+                        if (!same_group(m, g) || planned(x->plan, m->facts.address))
+                                continue;
+                        r = judge_member(x, m);
+                        if (r < 0)
+                                return r;
+                }
+        }
+        return 0;
+}
+
+static void judge_member_names(Examination *x) {
+        for (size_t i = 0; i < x->request->members.n; i++) {
+                AddressText at = address_text(x->request->members.items[i]);
+                const char *address = at.text;
+                const Device *d = inventory_device(x->world->inventory, x->request->members.items[i]);
+
+                if (!d || d->gone)
+                        (void) findings_add(x->findings, FINDING_NO_SUCH_DEVICE, SEVERITY_BLOCK, address,
+                                            "there is no device %s, which \"members\" names", address);
+                else if (address_list_has(&x->request->devices, d->facts.address) ||
+                         !planned(x->plan, d->facts.address)) {
+                        Finding *f = findings_add(x->findings, FINDING_NOT_A_MEMBER, SEVERITY_BLOCK, address,
+                                                  "%s is no further member of a group of the requested devices", address);
+
+                        finding_set_remedy(f, "\"members\" is for devices that share a group with a requested one");
+                }
+        }
+}
+
+static void limit_reached(Examination *x, const char *what, uint32_t limit, const char *key) {
+        Finding *f = findings_add(x->findings, FINDING_LIMIT, SEVERITY_BLOCK, "",
+                                  "uid %u would have more than %u %s; those being released count until they are free",
+                                  x->caller->uid, limit, what);
+
+        finding_set_remedy(f, "end other leases, or raise %s in iommud.conf", key);
+}
+
+static void judge_limits(Examination *x) {
+        const Limits *limits = &x->world->config->limits;
+
+        if (x->usage->leases + 1 > limits->leases_per_user)
+                limit_reached(x, "leases", limits->leases_per_user, "LeasesPerUser");
+        if (x->usage->devices + x->plan->n_devices > limits->devices_per_user)
+                limit_reached(x, "devices", limits->devices_per_user, "DevicesPerUser");
+        if (x->usage->all_leases + 1 > limits->leases) {
+                Finding *f = findings_add(x->findings, FINDING_LIMIT, SEVERITY_BLOCK, "",
+                                          "the machine has %u leases, and no more are allowed", x->usage->all_leases);
+
+                finding_set_remedy(f, "end other leases, or raise Leases in iommud.conf");
+        }
+}
+
+static void judge_platform(Examination *x) {
+        const Platform *p = &x->world->inventory->platform;
+        Finding *f;
+
+        if (x->request->hand_over != HAND_OVER_NONE && !p->iommufd) {
+                f = findings_add(x->findings, FINDING_NO_IOMMUFD, SEVERITY_BLOCK, "",
+                                 "this kernel has no iommufd, which the %s hand-over needs",
+                                 hand_over_to_string(x->request->hand_over));
+                finding_set_remedy(f, "boot a kernel with CONFIG_IOMMUFD and CONFIG_VFIO_DEVICE_CDEV");
+        }
+}
+
+/* The smallest guest that makes sense; the kernel's default limit of 8 MiB cannot even map that. */
+#define MEMLOCK_USEFUL (UINT64_C(64) << 20)
+
+static void judge_resources(Examination *x) {
+        const Reservation *res = x->plan->reservation;
+        uint64_t memlock = x->caller->memlock;
+        Finding *f;
+
+        if (res && res->memlock > memlock)
+                memlock = res->memlock;
+        if (x->request->hand_over != HAND_OVER_NONE && memlock < MEMLOCK_USEFUL) {
+                f = findings_add(x->findings, FINDING_MEMLOCK, SEVERITY_WARN, "",
+                                 "the caller may lock %llu KiB of memory; mapping a guest's memory for DMA needs all of it "
+                                 "locked",
+                                 (unsigned long long) memlock >> 10);
+                finding_set_remedy(f, "raise its RLIMIT_MEMLOCK, or set MemoryLock= in the reservation");
+        }
+        if (x->request->pasids > 0 && x->caller->uid != 0 && x->request->pasids > (res ? res->pasids : 0)) {
+                f = findings_add(x->findings, FINDING_QUOTA, SEVERITY_BLOCK, x->caller->cgroup,
+                                 "%u PASIDs were asked for and the reservation grants %u", x->request->pasids,
+                                 res ? res->pasids : 0);
+                finding_set_remedy(f, "ask for fewer, or set Pasids= in the reservation");
+        }
+        if (x->request->pasids > 0)
+                (void) findings_add(x->findings, FINDING_PASIDS_UNENFORCED, SEVERITY_WARN, "",
+                                    "the number of PASIDs is booked, but nothing in this kernel enforces it");
+}
+
+int examine(const World *w, const Caller *caller, const Usage *usage, const Request *request, Plan *ret_plan,
+            Findings *ret_findings) {
+        Examination x = {
+                .world = w,
+                .caller = caller,
+                .usage = usage,
+                .request = request,
+                .plan = ret_plan,
+                .findings = ret_findings,
+        };
+        int r;
+
+        for (size_t i = 0; i < request->devices.n; i++) {
+                r = judge_requested(&x, request->devices.items[i]);
+                if (r < 0)
+                        return r;
+        }
+        r = judge_groups(&x);
+        if (r < 0)
+                return r;
+        judge_member_names(&x);
+        judge_platform(&x);
+        judge_limits(&x);
+        judge_resources(&x);
+        return ret_findings->out_of_memory ? -ENOMEM : 0;
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <sys/types.h>
+
+#include "core/facts.h"
+
+/* A lease as a plain value: who has which devices and in which form. What is in here goes to the lease file, and a restarted
+ * daemon needs nothing else to go on. */
+
+typedef enum HandOver {
+        HAND_OVER_UNBOUND,  /* iommufd and cdev descriptors, for the client to bind */
+        HAND_OVER_ATTACHED, /* the same, bound and attached to an I/O address space */
+        HAND_OVER_NONE,     /* the lifeline only */
+        _HAND_OVER_MAX,
+} HandOver;
+
+typedef enum LeaseState {
+        LEASE_PREPARING,
+        LEASE_ACTIVE,
+        LEASE_RELEASING,
+        LEASE_BROKEN, /* the release failed; reason says why */
+        _LEASE_STATE_MAX,
+} LeaseState;
+
+typedef enum Role {
+        ROLE_LEASED, /* handed to the client */
+        ROLE_PARKED, /* taken from its host driver, on a VFIO driver, handed to nobody */
+        ROLE_HELD,   /* had no driver, and an override that matches nothing keeps it so */
+        _ROLE_MAX,
+} Role;
+
+/* One device of a lease, from what it was before to where its release stands. */
+typedef struct LeaseDevice {
+        Address address;
+        Role role;
+        int group;
+        Address set;                         /* the key of its reset set */
+        char driver[NAME_MAX_LEN];           /* what the lease binds it to */
+        char module[NAME_MAX_LEN];           /* which module has that driver, "" if unknown */
+        char original_driver[NAME_MAX_LEN];  /* what it had before, "" for none */
+        char original_override[NAME_MAX_LEN];
+        bool opened;   /* its cdev was opened for the client: the last close must be seen before it is unbound */
+        bool taken;    /* the descriptor has left the daemon */
+        bool closed;   /* the last close was seen */
+        int watch;     /* inotify watch descriptor, -1 for none */
+        BoundFacts bound;
+        uint32_t ioas, pt; /* of an attached hand-over */
+        bool released; /* proven free of the lease */
+} LeaseDevice;
+
+#define LEASE_ID_LEN 32
+
+typedef struct Lease {
+        char id[LEASE_ID_LEN + 1]; /* 128 random bits in hexadecimal */
+        uid_t uid;
+        pid_t pid;
+        char *unit, *cgroup; /* never NULL */
+        char reservation[NAME_MAX_LEN]; /* "" for none */
+        HandOver hand_over;
+        LeaseState state;
+        char reason[256];
+        bool restore;            /* give the devices back to their original drivers */
+        bool per_process;        /* memory accounting of the iommufd */
+        uint64_t memlock;        /* what the caller's RLIMIT_MEMLOCK is raised to, 0: left alone */
+        uint32_t pasids;
+        uint64_t created;        /* microseconds since the epoch */
+        uint64_t revoke_deadline;
+        LeaseDevice *devices;
+        size_t n_devices;
+} Lease;
+
+/* lease_free() copes with NULL and returns it. */
+Lease *lease_free(Lease *l);
+DEFINE_CLEANUP(Lease, lease_free)
+
+LeaseDevice *lease_device(const Lease *l, Address a);
+/* True when every device is proven free. */
+bool lease_all_released(const Lease *l);
+
+const char *hand_over_to_string(HandOver h);
+HandOver hand_over_from_string(const char *s); /* _HAND_OVER_MAX: none of them */
+const char *lease_state_to_string(LeaseState s);
+LeaseState lease_state_from_string(const char *s);
+const char *role_to_string(Role role);
+Role role_from_string(const char *s);

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "core/examine.h"
+
+/* Who owns what. All changes of ownership go through here, and each keeps the invariants that ledger_check() spells out. */
+
+typedef struct Ledger {
+        Inventory inventory;
+        Lease **leases;
+        size_t n_leases;
+} Ledger;
+
+#define LEDGER_FOREACH_LEASE(ledger, l)                                                                                \
+        for (size_t _i_##l = 0; _i_##l < (ledger)->n_leases && ((l) = (ledger)->leases[_i_##l], true); _i_##l++)
+
+void ledger_clear(Ledger *ledger);
+
+Lease *ledger_lease(const Ledger *ledger, const char *id);
+Usage ledger_usage(const Ledger *ledger, uid_t uid);
+
+/* Takes over a lease that was just planned or read from its file: its groups and devices become the lease's. The lease is the
+ * ledger's from then on. -EBUSY: something of it belongs to another lease; nothing has changed. */
+int ledger_open(Ledger *ledger, Lease *l);
+
+/* The devices follow the state of their lease. */
+void ledger_activate(Ledger *ledger, Lease *l);
+void ledger_begin_release(Ledger *ledger, Lease *l, const char *reason);
+
+/* A device is proven free: nothing that was handed out can reach it any more. It goes back once its whole group does. */
+void ledger_device_released(Ledger *ledger, Lease *l, LeaseDevice *ld);
+/* Its release failed for good. */
+void ledger_device_broken(Ledger *ledger, Lease *l, LeaseDevice *ld, const char *reason);
+
+/* Ends a lease all of whose devices are released: groups and devices are nobody's, the lease is freed. */
+void ledger_close(Ledger *ledger, Lease *l);
+
+/* Why the ledger contradicts itself, or NULL: one owner per group, leases and devices point at each other, counts are exact. */
+const char *ledger_check(const Ledger *ledger);
