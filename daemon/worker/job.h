@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "core/lease.h"
+#include "kernel/kernel.h"
+
+/* A piece of kernel work that can sleep, as a plain value: what is to be done, and how it went. A worker process runs it over
+ * the Linux kernel, a test runs it over the simulated one. */
+
+typedef enum JobKind {
+        JOB_SETUP,   /* load the modules that the hand-overs need */
+        JOB_IOMMUFD, /* open the iommufd of a lease */
+        JOB_PREPARE, /* take devices from the host and make them ready for hand-over; undone as a whole on failure */
+        JOB_RESTORE, /* prove devices free and give them back */
+        JOB_HOLDERS, /* who has them open? */
+        _JOB_KIND_MAX,
+} JobKind;
+
+typedef enum Step {
+        STEP_NONE,
+        STEP_LOAD_MODULE,
+        STEP_SET_OVERRIDE,
+        STEP_UNBIND,
+        STEP_BIND,
+        STEP_CLAIM, /* the kernel is asked for ownership, to see that it grants it */
+        STEP_OPEN,
+        STEP_BIND_IOMMUFD,
+        STEP_ATTACH,
+        STEP_FIND_HOLDERS,
+        STEP_RESET,
+        STEP_RESTORE_OVERRIDE,
+        STEP_RESTORE_DRIVER,
+        _STEP_MAX,
+} Step;
+
+#define JOB_DEVICES_MAX 64
+
+typedef struct JobDevice {
+        LeaseDevice lease; /* in: the plan; out: driver, opened, watch, bound, ioas, pt, released */
+        int fd;            /* out: the descriptor to hand over, -EBADF for none */
+        bool touched;      /* something of it was changed */
+        Step step;         /* the last one begun: what a stuck worker is stuck in */
+        int error;         /* 0, or the errno of that step */
+        Holders holders;
+} JobDevice;
+
+typedef struct Job {
+        JobKind kind;
+        HandOver hand_over;
+        bool restore;
+        bool per_process;
+        int iommufd; /* in for JOB_PREPARE of an attached hand-over, out for JOB_IOMMUFD */
+        uint32_t ioas;
+        int inotify_fd;
+        size_t n_devices;
+        JobDevice devices[JOB_DEVICES_MAX];
+        int result;    /* 0 or a negative errno; -EBUSY of JOB_RESTORE: there are holders and nothing was done */
+        size_t failed; /* the device it failed for */
+} Job;
+
+/* An override that no driver has: keeps a driverless member driverless whatever module is loaded. */
+#define JOB_HELD_OVERRIDE "iommud-held"
+
+/* Runs the job to its end, however long that takes; fills in the results. */
+void job_run(Kernel *k, Job *job);
+
+const char *step_to_string(Step s);

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "util/fd.h"
+#include "worker/worker.h"
+
+/* The job lies in memory that daemon and worker share, so results need no encoding, and the steps of a stuck worker can be
+ * read. Descriptors come over a socket: which ones is in the message beside them. */
+
+struct Worker {
+        Job *job;
+        int socket;
+        sd_event_source *source;
+        worker_done_t done;
+        void *userdata;
+};
+
+#define IOMMUFD_INDEX UINT32_MAX
+#define FDS_MAX       (JOB_DEVICES_MAX + 1)
+
+typedef struct FdMessage {
+        uint32_t n;
+        uint32_t index[FDS_MAX]; /* of the device, or IOMMUFD_INDEX */
+} FdMessage;
+
+typedef union FdControl {
+        struct cmsghdr header;
+        char buffer[CMSG_SPACE(sizeof(int) * FDS_MAX)];
+} FdControl;
+
+static int send_fds(int socket, const Job *job) {
+        FdMessage message = {};
+        FdControl control = {};
+        int fds[FDS_MAX];
+
+        if (job->kind == JOB_IOMMUFD && job->iommufd >= 0) {
+                fds[message.n] = job->iommufd;
+                message.index[message.n++] = IOMMUFD_INDEX;
+        }
+        for (uint32_t i = 0; i < job->n_devices; i++) {
+                if (job->devices[i].fd < 0)
+                        continue;
+                fds[message.n] = job->devices[i].fd;
+                message.index[message.n++] = i;
+        }
+        if (message.n == 0)
+                return 0;
+
+        struct iovec iov = { &message, sizeof(message) };
+        struct msghdr mh = {
+                .msg_iov = &iov,
+                .msg_iovlen = 1,
+                .msg_control = &control,
+                .msg_controllen = CMSG_SPACE(message.n * sizeof(int)),
+        };
+        control.header = (struct cmsghdr){
+                .cmsg_len = CMSG_LEN(message.n * sizeof(int)),
+                .cmsg_level = SOL_SOCKET,
+                .cmsg_type = SCM_RIGHTS,
+        };
+        memcpy(CMSG_DATA(&control.header), fds, message.n * sizeof(int));
+        return sendmsg(socket, &mh, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+/* Puts the received descriptors into the job, whose own numbers are the worker's and mean nothing here. */
+static int receive_fds(int socket, Job *job) {
+        FdMessage message = {};
+        FdControl control;
+        struct iovec iov = { &message, sizeof(message) };
+        struct msghdr mh = {
+                .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
+        };
+        ssize_t n = recvmsg(socket, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+        if (n < 0)
+                return errno == EAGAIN ? 0 : -errno;
+        for (struct cmsghdr *h = CMSG_FIRSTHDR(&mh); h; h = CMSG_NXTHDR(&mh, h)) {
+                size_t n_fds = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+                const unsigned char *data = CMSG_DATA(h);
+
+                for (size_t i = 0; i < n_fds; i++) {
+                        int fd;
+
+                        memcpy(&fd, data + i * sizeof(int), sizeof(fd));
+                        if (message.index[i] == IOMMUFD_INDEX)
+                                job->iommufd = fd;
+                        else
+                                job->devices[message.index[i]].fd = fd;
+                }
+        }
+        return 0;
+}
+
+static void close_job_fds(Job *job) {
+        if (job->kind == JOB_IOMMUFD)
+                job->iommufd = fd_close(job->iommufd);
+        for (size_t i = 0; i < job->n_devices; i++)
+                job->devices[i].fd = fd_close(job->devices[i].fd);
+}
+
+static void keep_only(int *keep, size_t n) {
+        /* Above all no lifeline of a client: a worker stuck in the kernel would keep it open. */
+        unsigned first = 3;
+
+        for (size_t i = 0; i < n; i++)
+                for (size_t j = i + 1; j < n; j++)
+                        if (keep[j] < keep[i]) {
+                                int swap = keep[i];
+
+                                keep[i] = keep[j];
+                                keep[j] = swap;
+                        }
+        for (size_t i = 0; i < n; i++) {
+                if (keep[i] < 3)
+                        continue;
+                if ((unsigned) keep[i] > first)
+                        (void) close_range(first, (unsigned) keep[i] - 1, 0);
+                first = (unsigned) keep[i] + 1;
+        }
+        (void) close_range(first, ~0U, 0);
+}
+
+static _Noreturn void child(Job *job, int socket, int lock_fd, pid_t parent) {
+        int keep[] = { socket, lock_fd, job->inotify_fd, job->kind == JOB_PREPARE ? job->iommufd : -EBADF };
+        sigset_t none;
+        Kernel *k;
+        int r;
+
+        (void) prctl(PR_SET_NAME, "iommud-worker");
+        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent)
+                _exit(EXIT_FAILURE); /* it died before the line above */
+        keep_only(keep, ARRAY_SIZE(keep));
+        (void) sigemptyset(&none);
+        (void) sigprocmask(SIG_SETMASK, &none, NULL);
+
+        r = kernel_linux_new("", &k);
+        if (r >= 0) {
+                job_run(k, job);
+                r = send_fds(socket, job);
+        }
+        if (r < 0)
+                job->result = r;
+        _exit(r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+}
+
+Worker *worker_free(Worker *w) {
+        if (!w)
+                return NULL;
+        sd_event_source_disable_unref(w->source); /* owns the process: kills and reaps it */
+        fd_close(w->socket);
+        if (w->job)
+                (void) munmap(w->job, sizeof(Job));
+        free(w);
+        return NULL;
+}
+DEFINE_CLEANUP(Worker, worker_free)
+
+static int on_exit_of_child(_unused_ sd_event_source *s, const siginfo_t *si, void *userdata) {
+        Worker *w = userdata;
+        int r;
+
+        for (size_t i = 0; i < w->job->n_devices; i++)
+                w->job->devices[i].fd = -EBADF;
+        if (w->job->kind == JOB_IOMMUFD)
+                w->job->iommufd = -EBADF;
+        r = receive_fds(w->socket, w->job);
+        if (si->si_code != CLD_EXITED)
+                r = -ECHILD;
+        if (r < 0)
+                w->job->result = r;
+        w->done(w->job, w->userdata);
+        close_job_fds(w->job);
+        worker_free(w);
+        return 0;
+}
+
+static int map_job(const Job *job, Job **ret) {
+        Job *shared = mmap(NULL, sizeof(*job), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+        if (shared == MAP_FAILED)
+                return -errno;
+        *shared = *job;
+        /* What it says if the worker dies before it has a result. */
+        shared->result = -ECHILD;
+        *ret = shared;
+        return 0;
+}
+
+int worker_start(sd_event *event, const Job *job, int lock_fd, worker_done_t done, void *userdata, Worker **ret) {
+        _cleanup_close_ int lock = lock_fd, theirs = -EBADF;
+        _cleanup_(worker_freep) Worker *w = calloc(1, sizeof(*w));
+        pid_t pid, parent = getpid();
+        int sv[2], r;
+
+        if (!w)
+                return -ENOMEM;
+        w->socket = -EBADF;
+        w->done = done;
+        w->userdata = userdata;
+        r = map_job(job, &w->job);
+        if (r < 0)
+                return r;
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
+                return -errno;
+        w->socket = sv[0];
+        theirs = sv[1];
+        (void) fflush(NULL);
+        pid = fork();
+        if (pid < 0)
+                return -errno;
+        if (pid == 0)
+                child(w->job, theirs, lock, parent);
+
+        r = sd_event_add_child(event, &w->source, pid, WEXITED, on_exit_of_child, w);
+        if (r < 0) {
+                (void) kill(pid, SIGKILL);
+                return r;
+        }
+        r = sd_event_source_set_child_process_own(w->source, true);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(w);
+        return 0;
+}
+
+const Job *worker_job(const Worker *w) {
+        return w->job;
+}

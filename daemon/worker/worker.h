@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <systemd/sd-event.h>
+
+#include "worker/job.h"
+
+/* A process that runs one job, since what it does can sleep in the kernel for a minute or for ever. It dies with the daemon (as
+ * soon as the kernel lets it), inherits no descriptor that it does not need, and keeps its lock as long as it is at work, so
+ * that a restarted daemon leaves its devices alone. */
+
+typedef struct Worker Worker;
+
+/* In the daemon, once, when the worker has ended. The job has results and descriptors; what is not taken out of it is closed
+ * afterwards. A worker that died has result -ECHILD. */
+typedef void (*worker_done_t)(Job *job, void *userdata);
+
+/* Copies the job and starts on it. lock_fd: an open file description with flock() held, or -EBADF; consumed in any case. */
+int worker_start(sd_event *event, const Job *job, int lock_fd, worker_done_t done, void *userdata, Worker **ret);
+
+/* The job as the worker has it now: its steps tell what it is at. */
+const Job *worker_job(const Worker *w);
+
+/* Kills the worker and forgets it: done will not be called. Copes with NULL. */
+Worker *worker_free(Worker *w);
