@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "core/facts.h"
+
+/* KernelOps.find_holders. */
+int holders_find(int root_fd, Address a, Holders *ret);
