@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "json.h"
+#include "request.h"
+
+/* A lease that this process holds: its descriptors and what was found. */
+
+typedef struct GrantFd {
+        char kind[16]; /* "lifeline", "iommufd", "device" */
+        char name[24]; /* a device's address, else "" */
+        int fd;
+} GrantFd;
+
+typedef struct Grant {
+        char *path;
+        const char *id; /* the end of path */
+        GrantFd *fds;
+        size_t n_fds;
+        sd_json_variant *found;
+} Grant;
+
+/* Acquires, and fetches the descriptors that did not fit into the reply. Says what went wrong; then nothing is held. */
+int grant_acquire(sd_bus *bus, const Request *q, Grant *ret);
+
+/* Closes all descriptors, and so ends the lease unless somebody else has the lifeline. */
+void grant_close(Grant *g);
+void grant_done(Grant *g);
+#define _cleanup_grant_ _cleanup_(grant_done)
+
+/* The descriptor, or -EBADF. */
+int grant_fd(const Grant *g, const char *kind, const char *name);
+
+/* Leaves all descriptors open across exec. Says what went wrong. */
+int grant_inherit(const Grant *g);
+
+/* "lifeline=3 iommufd=4 0000:01:00.0=5" */
+int grant_to_environment(const Grant *g, char **ret);
+
+int grant_to_json(const Grant *g, sd_json_variant **ret);

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <getopt.h>
+#include <stdint.h>
+
+#include "bus.h"
+
+/* What is asked of Acquire and Explain, from the command line to their arguments "as" and "a{sv}". */
+
+#define ADDRESS_MAX 20
+#define REQUEST_MAX 256
+
+typedef struct AddressList {
+        char items[REQUEST_MAX][ADDRESS_MAX];
+        size_t n;
+} AddressList;
+
+typedef struct Request {
+        AddressList devices, members;
+        const char *hand_over, *driver, *reservation;
+        uint32_t pasids;
+        uint64_t wait_usec;
+        uint32_t as;
+        bool has_pasids, has_wait, has_as, force_in_use, no_restore;
+} Request;
+
+enum {
+        REQUEST_MEMBERS = 0x100,
+        REQUEST_HAND_OVER,
+        REQUEST_DRIVER,
+        REQUEST_PASIDS,
+        REQUEST_FORCE_IN_USE,
+        REQUEST_NO_RESTORE,
+        REQUEST_RESERVATION,
+        REQUEST_WAIT,
+        REQUEST_AS,
+};
+
+/* Of acquire, run and explain; a verb adds its own and --wait or --as. */
+#define REQUEST_OPTION(name, argument, value) { name, argument, NULL, value }
+#define REQUEST_OPTIONS                                                                                                \
+        REQUEST_OPTION("members", required_argument, REQUEST_MEMBERS),                                                 \
+                REQUEST_OPTION("hand-over", required_argument, REQUEST_HAND_OVER),                                     \
+                REQUEST_OPTION("driver", required_argument, REQUEST_DRIVER),                                           \
+                REQUEST_OPTION("pasids", required_argument, REQUEST_PASIDS),                                           \
+                REQUEST_OPTION("force-in-use", no_argument, REQUEST_FORCE_IN_USE),                                     \
+                REQUEST_OPTION("no-restore", no_argument, REQUEST_NO_RESTORE),                                         \
+                REQUEST_OPTION("reservation", required_argument, REQUEST_RESERVATION)
+
+/* The help text of REQUEST_OPTIONS. */
+#define REQUEST_HELP                                                                                                   \
+        "      --members ADDRESS,...  other members of the groups to take from their drivers\n"                        \
+        "      --hand-over FORM       unbound (default), attached or none\n"                                           \
+        "      --driver NAME          the VFIO driver, instead of the best match\n"                                    \
+        "      --pasids N             book N PASIDs\n"                                                                 \
+        "      --force-in-use         take devices although the host uses them\n"                                      \
+        "      --no-restore           do not give the devices back to their host drivers\n"                            \
+        "      --reservation NAME     use this reservation and no other\n"
+
+/* An address as the kernel writes it, from that or from the short form "01:00.0". */
+bool address_parse(const char *s, char ret[static ADDRESS_MAX]);
+
+/* These return 0, or a usage error's exit status with the error said. */
+int request_add_device(Request *q, const char *address);
+/* Takes getopt_long's result; c must be one of REQUEST_*. */
+int request_option(Request *q, int c, const char *argument);
+
+/* Appends the arguments of Acquire and Explain. Says what went wrong. */
+int request_append(const Request *q, sd_bus_message *m);
