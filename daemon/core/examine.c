@@ -122,6 +122,21 @@ static void judge_availability(Examination *x, const Device *d, const Group *g) 
         }
 }
 
+/* The owner of a physical function controls its virtual ones, so whoever else got one would be at its mercy. */
+static void judge_physical_function(Examination *x, const Device *d, const Reservation *res) {
+        const Device *pf = inventory_device(x->world->inventory, d->facts.physical_function);
+        AddressText at = address_text(d->facts.address);
+        Finding *f;
+
+        if (!d->facts.virtual_function || !pf || !pf->lease || pf->lease->uid == x->caller->uid || res)
+                return;
+        f = findings_add(x->findings, FINDING_LEASED, SEVERITY_BLOCK, at.text,
+                         "%s is a virtual function of %s, which belongs to lease %s of uid %u (%s)", at.text,
+                         ADDRESS(pf->facts.address), pf->lease->id, pf->lease->uid,
+                         isempty(pf->lease->unit) ? "no unit" : pf->lease->unit);
+        finding_set_remedy(f, "wait for the end of that lease, or have a reservation grant this function to the caller");
+}
+
 /* --- rights --- */
 
 static void add_ask(Examination *x, const Device *d, const char *action, const char *what) {
@@ -269,6 +284,7 @@ static int judge_requested(Examination *x, Address a) {
         if (x->plan->n_devices == 0)
                 x->plan->reservation = res;
         judge_availability(x, d, inventory_group_of(x->world->inventory, d));
+        judge_physical_function(x, d, res);
         ld = plan_add(x, d, ROLE_LEASED);
         if (!ld)
                 return -ENOMEM;
@@ -294,6 +310,9 @@ static int judge_member(Examination *x, const Device *m) {
 
         if (facts_is_bridge(&m->facts) || m->facts.driver_kind == DRIVER_NEIGHBOUR)
                 return 0;
+        /* Its release was never proven: who had it before may still reach it, and the group through it. */
+        if (m->state == DEVICE_BROKEN)
+                judge_availability(x, m, NULL);
         if (m->facts.driver_kind == DRIVER_NONE && !named) {
                 ld = plan_add(x, m, ROLE_HELD);
                 return ld ? 0 : -ENOMEM;
@@ -311,6 +330,14 @@ static int judge_member(Examination *x, const Device *m) {
         return 0;
 }
 
+static void too_many(Examination *x) {
+        Finding *f = findings_add(x->findings, FINDING_INVALID, SEVERITY_BLOCK, "",
+                                  "the request touches more than %u devices, and no lease has more",
+                                  REQUEST_DEVICES_MAX);
+
+        finding_set_remedy(f, "ask for fewer devices at once, in several leases");
+}
+
 static int judge_groups(Examination *x) {
         const Inventory *inv = x->world->inventory;
         AddressList spared = x->request->members;
@@ -318,8 +345,10 @@ static int judge_groups(Examination *x) {
         int r;
 
         for (size_t i = 0; i < x->request->devices.n; i++)
-                if (address_list_add(&spared, x->request->devices.items[i]) == -E2BIG)
-                        return -E2BIG;
+                if (address_list_add(&spared, x->request->devices.items[i]) == -E2BIG) {
+                        too_many(x);
+                        return 0;
+                }
         INVENTORY_FOREACH_GROUP (inv, g) {
                 size_t n = x->plan->n_devices;
                 bool touched = false;
@@ -347,14 +376,16 @@ static void judge_member_names(Examination *x) {
                 const char *address = at.text;
                 const Device *d = inventory_device(x->world->inventory, x->request->members.items[i]);
 
-                if (!d || d->gone)
-                        (void) findings_add(x->findings, FINDING_NO_SUCH_DEVICE, SEVERITY_BLOCK, address,
-                                            "there is no device %s, which \"members\" names", address);
-                else if (address_list_has(&x->request->devices, d->facts.address) ||
-                         !planned(x->plan, d->facts.address)) {
-                        Finding *f = findings_add(x->findings, FINDING_NOT_A_MEMBER, SEVERITY_BLOCK, address,
-                                                  "%s is no further member of a group of the requested devices", address);
+                Finding *f;
 
+                if (!d || d->gone) {
+                        f = findings_add(x->findings, FINDING_NO_SUCH_DEVICE, SEVERITY_BLOCK, address,
+                                         "there is no device %s, which \"members\" names", address);
+                        finding_set_remedy(f, "iommuctl list shows all devices");
+                } else if (address_list_has(&x->request->devices, d->facts.address) ||
+                           !planned(x->plan, d->facts.address)) {
+                        f = findings_add(x->findings, FINDING_NOT_A_MEMBER, SEVERITY_BLOCK, address,
+                                         "%s is no further member of a group of the requested devices", address);
                         finding_set_remedy(f, "\"members\" is for devices that share a group with a requested one");
                 }
         }
@@ -444,6 +475,8 @@ int examine(const World *w, const Caller *caller, const Usage *usage, const Requ
         if (r < 0)
                 return r;
         judge_member_names(&x);
+        if (ret_plan->n_devices > REQUEST_DEVICES_MAX)
+                too_many(&x);
         judge_platform(&x);
         judge_limits(&x);
         judge_resources(&x);

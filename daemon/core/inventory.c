@@ -88,11 +88,16 @@ static int insert_slot(void *array, size_t n, size_t i, void *item) {
 
 int inventory_put_device(Inventory *inv, const DeviceFacts *facts, Device **ret) {
         Device *d = inventory_device(inv, facts->address);
+        Group *g;
         int r;
 
         if (d) {
                 d->facts = *facts;
                 d->gone = false;
+                /* A leased device that comes back in a group of another number takes that group along: it has one owner, too. */
+                g = inventory_group_of(inv, d);
+                if (d->lease && g && !g->lease)
+                        g->lease = d->lease;
                 *ret = d;
                 return 0;
         }

@@ -36,8 +36,9 @@ static bool is_available(const Ledger *ledger, const Lease *l) {
         for (size_t i = 0; i < l->n_devices; i++) {
                 const Device *d = inventory_device(&ledger->inventory, l->devices[i].address);
                 const Group *g = inventory_group(&ledger->inventory, l->devices[i].group);
+                const Group *now = d ? inventory_group_of(&ledger->inventory, d) : NULL;
 
-                if ((d && d->lease) || (g && g->lease))
+                if ((d && d->lease) || (g && g->lease) || (now && now->lease))
                         return false;
         }
         return true;
@@ -63,8 +64,39 @@ static void update_devices(Ledger *ledger, Lease *l) {
         }
 }
 
+/* A device that was pulled while the daemon was down is still the lease's when it comes back, like one that was pulled under
+ * the daemon's eyes; otherwise somebody else could have it in the meantime. */
+static int add_missing(Inventory *inv, const LeaseDevice *ld) {
+        DeviceFacts facts = { .address = ld->address, .group = ld->group, .numa_node = -1 };
+        GroupFacts group = { .id = ld->group };
+        Device *d;
+        Group *g;
+        int r = 0;
+
+        if (ld->group >= 0 && !inventory_group(inv, ld->group))
+                r = inventory_put_group(inv, &group, &g);
+        if (r < 0 || inventory_device(inv, ld->address))
+                return r;
+        r = inventory_put_device(inv, &facts, &d);
+        if (r < 0)
+                return r;
+        d->gone = true;
+        return 0;
+}
+
+/* Forgets what was pulled, unless a lease still has it. */
+static void drop_missing(Inventory *inv, const Lease *l) {
+        for (size_t i = 0; i < l->n_devices; i++) {
+                const Device *d = inventory_device(inv, l->devices[i].address);
+
+                if (d && d->gone && !d->lease)
+                        (void) inventory_remove_device(inv, l->devices[i].address);
+        }
+}
+
 int ledger_open(Ledger *ledger, Lease *l) {
         Lease **grown;
+        int r = 0;
 
         if (!is_available(ledger, l))
                 return -EBUSY;
@@ -72,6 +104,12 @@ int ledger_open(Ledger *ledger, Lease *l) {
         if (!grown)
                 return -ENOMEM;
         ledger->leases = grown;
+        for (size_t i = 0; r >= 0 && i < l->n_devices; i++)
+                r = add_missing(&ledger->inventory, &l->devices[i]);
+        if (r < 0) {
+                drop_missing(&ledger->inventory, l);
+                return r;
+        }
         ledger->leases[ledger->n_leases++] = l;
         for (size_t i = 0; i < l->n_devices; i++) {
                 Device *d = inventory_device(&ledger->inventory, l->devices[i].address);
@@ -79,6 +117,10 @@ int ledger_open(Ledger *ledger, Lease *l) {
 
                 if (d)
                         d->lease = l;
+                if (g)
+                        g->lease = l;
+                /* Its number may have changed while the daemon was down. */
+                g = d ? inventory_group_of(&ledger->inventory, d) : NULL;
                 if (g)
                         g->lease = l;
         }
@@ -133,11 +175,7 @@ void ledger_close(Ledger *ledger, Lease *l) {
                 }
         }
         /* What was pulled while it was leased is forgotten only now. */
-        for (size_t i = 0; i < l->n_devices; i++) {
-                d = inventory_device(&ledger->inventory, l->devices[i].address);
-                if (d && d->gone)
-                        (void) inventory_remove_device(&ledger->inventory, l->devices[i].address);
-        }
+        drop_missing(&ledger->inventory, l);
         for (size_t i = 0; i < ledger->n_leases; i++) {
                 if (ledger->leases[i] != l)
                         continue;
@@ -187,8 +225,8 @@ const char *ledger_check(const Ledger *ledger) {
         LEDGER_FOREACH_LEASE (ledger, l) {
                 for (size_t i = 0; i < l->n_devices; i++) {
                         d = inventory_device(&ledger->inventory, l->devices[i].address);
-                        if (d && d->lease != l)
-                                return "a lease has a device that points elsewhere";
+                        if (!d || d->lease != l)
+                                return "a lease has a device that is missing or points elsewhere";
                 }
         }
         return NULL;

@@ -53,6 +53,9 @@ int text_to_u64(const char *s, uint64_t max, uint64_t *ret) {
 int text_to_hex(const char *s, uint64_t max, uint64_t *ret) {
         if (s[0] == '0' && (s[1] == 'x' || s[1] == 'X'))
                 s += 2;
+        /* strtoull would take a second prefix. */
+        if (s[0] == '0' && (s[1] == 'x' || s[1] == 'X'))
+                return -EINVAL;
         return to_number(s, 16, max, ret);
 }
 
