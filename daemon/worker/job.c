@@ -56,6 +56,16 @@ static int find_holders(Kernel *k, Job *job) {
         return 0;
 }
 
+static int find_uses(Kernel *k, Job *job) {
+        for (size_t i = 0; i < job->n_devices; i++) {
+                int r = k->ops->read_host_uses(k, job->devices[i].lease.address, &job->uses[i]);
+
+                if (r < 0 && r != -ENODEV)
+                        return r;
+        }
+        return 0;
+}
+
 void job_run(Kernel *k, Job *job) {
         switch (job->kind) {
         case JOB_SETUP:
@@ -72,6 +82,9 @@ void job_run(Kernel *k, Job *job) {
                 break;
         case JOB_HOLDERS:
                 job->result = find_holders(k, job);
+                break;
+        case JOB_USES:
+                job->result = find_uses(k, job);
                 break;
         default:
                 job->result = -EINVAL;

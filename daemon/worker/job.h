@@ -13,6 +13,7 @@ typedef enum JobKind {
         JOB_PREPARE, /* take devices from the host and make them ready for hand-over; undone as a whole on failure */
         JOB_RESTORE, /* prove devices free and give them back */
         JOB_HOLDERS, /* who has them open? */
+        JOB_USES,    /* what does the host use them for? */
         _JOB_KIND_MAX,
 } JobKind;
 
@@ -33,7 +34,7 @@ typedef enum Step {
         _STEP_MAX,
 } Step;
 
-#define JOB_DEVICES_MAX 64
+#define JOB_DEVICES_MAX 256
 
 typedef struct JobDevice {
         LeaseDevice lease; /* in: the plan; out: driver, opened, watch, bound, ioas, pt, released */
@@ -52,11 +53,17 @@ typedef struct Job {
         int iommufd; /* in for JOB_PREPARE of an attached hand-over, out for JOB_IOMMUFD */
         uint32_t ioas;
         int inotify_fd;
+        HostUses *uses; /* out for JOB_USES: shared memory, one for each device */
         size_t n_devices;
         JobDevice devices[JOB_DEVICES_MAX];
         int result;    /* 0 or a negative errno; -EBUSY of JOB_RESTORE: there are holders and nothing was done */
         size_t failed; /* the device it failed for */
 } Job;
+
+/* The part of it that is in use. */
+static inline size_t job_size(const Job *job) {
+        return offsetof(Job, devices) + job->n_devices * sizeof(JobDevice);
+}
 
 /* An override that no driver has: keeps a driverless member driverless whatever module is loaded. */
 #define JOB_HELD_OVERRIDE "iommud-held"

@@ -23,7 +23,7 @@ struct Worker {
 };
 
 #define IOMMUFD_INDEX UINT32_MAX
-#define FDS_MAX       (JOB_DEVICES_MAX + 1)
+#define FDS_MAX       128 /* in one message; the kernel takes 253 (SCM_MAX_FD) */
 
 typedef struct FdMessage {
         uint32_t n;
@@ -35,42 +35,51 @@ typedef union FdControl {
         char buffer[CMSG_SPACE(sizeof(int) * FDS_MAX)];
 } FdControl;
 
+static int send_message(int socket, const FdMessage *message, const int *fds) {
+        FdControl control = {};
+        struct iovec iov = { (void *) message, sizeof(*message) };
+        struct msghdr mh = {
+                .msg_iov = &iov,
+                .msg_iovlen = 1,
+                .msg_control = &control,
+                .msg_controllen = CMSG_SPACE(message->n * sizeof(int)),
+        };
+
+        control.header = (struct cmsghdr){
+                .cmsg_len = CMSG_LEN(message->n * sizeof(int)),
+                .cmsg_level = SOL_SOCKET,
+                .cmsg_type = SCM_RIGHTS,
+        };
+        memcpy(CMSG_DATA(&control.header), fds, message->n * sizeof(int));
+        return sendmsg(socket, &mh, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
 static int send_fds(int socket, const Job *job) {
         FdMessage message = {};
-        FdControl control = {};
-        int fds[FDS_MAX];
+        int fds[FDS_MAX], r;
 
         if (job->kind == JOB_IOMMUFD && job->iommufd >= 0) {
                 fds[message.n] = job->iommufd;
                 message.index[message.n++] = IOMMUFD_INDEX;
         }
         for (uint32_t i = 0; i < job->n_devices; i++) {
-                if (job->devices[i].fd < 0)
+                if (job->devices[i].fd >= 0) {
+                        fds[message.n] = job->devices[i].fd;
+                        message.index[message.n++] = i;
+                }
+                if (message.n < FDS_MAX)
                         continue;
-                fds[message.n] = job->devices[i].fd;
-                message.index[message.n++] = i;
+                r = send_message(socket, &message, fds);
+                if (r < 0)
+                        return r;
+                message = (FdMessage){};
         }
-        if (message.n == 0)
-                return 0;
-
-        struct iovec iov = { &message, sizeof(message) };
-        struct msghdr mh = {
-                .msg_iov = &iov,
-                .msg_iovlen = 1,
-                .msg_control = &control,
-                .msg_controllen = CMSG_SPACE(message.n * sizeof(int)),
-        };
-        control.header = (struct cmsghdr){
-                .cmsg_len = CMSG_LEN(message.n * sizeof(int)),
-                .cmsg_level = SOL_SOCKET,
-                .cmsg_type = SCM_RIGHTS,
-        };
-        memcpy(CMSG_DATA(&control.header), fds, message.n * sizeof(int));
-        return sendmsg(socket, &mh, MSG_NOSIGNAL) < 0 ? -errno : 0;
+        return message.n > 0 ? send_message(socket, &message, fds) : 0;
 }
 
-/* Puts the received descriptors into the job, whose own numbers are the worker's and mean nothing here. */
-static int receive_fds(int socket, Job *job) {
+/* Puts the received descriptors into the job, whose own numbers are the worker's and mean nothing here. Returns 1 if there may be
+ * more. */
+static int receive_message(int socket, Job *job) {
         FdMessage message = {};
         FdControl control;
         struct iovec iov = { &message, sizeof(message) };
@@ -79,8 +88,8 @@ static int receive_fds(int socket, Job *job) {
         };
         ssize_t n = recvmsg(socket, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
-        if (n < 0)
-                return errno == EAGAIN ? 0 : -errno;
+        if (n <= 0)
+                return n == 0 || errno == EAGAIN ? 0 : -errno;
         for (struct cmsghdr *h = CMSG_FIRSTHDR(&mh); h; h = CMSG_NXTHDR(&mh, h)) {
                 size_t n_fds = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
                 const unsigned char *data = CMSG_DATA(h);
@@ -95,7 +104,7 @@ static int receive_fds(int socket, Job *job) {
                                 job->devices[message.index[i]].fd = fd;
                 }
         }
-        return 0;
+        return 1;
 }
 
 static void close_job_fds(Job *job) {
@@ -105,18 +114,16 @@ static void close_job_fds(Job *job) {
                 job->devices[i].fd = fd_close(job->devices[i].fd);
 }
 
+static int compare_fds(const void *a, const void *b) {
+        return *(const int *) a - *(const int *) b;
+}
+
+/* Closes all descriptors above the standard streams but these. Above all no lifeline of a client: a worker that is stuck in the
+ * kernel would keep it open. */
 static void keep_only(int *keep, size_t n) {
-        /* Above all no lifeline of a client: a worker stuck in the kernel would keep it open. */
         unsigned first = 3;
 
-        for (size_t i = 0; i < n; i++)
-                for (size_t j = i + 1; j < n; j++)
-                        if (keep[j] < keep[i]) {
-                                int swap = keep[i];
-
-                                keep[i] = keep[j];
-                                keep[j] = swap;
-                        }
+        qsort(keep, n, sizeof(int), compare_fds);
         for (size_t i = 0; i < n; i++) {
                 if (keep[i] < 3)
                         continue;
@@ -127,8 +134,8 @@ static void keep_only(int *keep, size_t n) {
         (void) close_range(first, ~0U, 0);
 }
 
-static _Noreturn void child(Job *job, int socket, int lock_fd, pid_t parent) {
-        int keep[] = { socket, lock_fd, job->inotify_fd, job->kind == JOB_PREPARE ? job->iommufd : -EBADF };
+static _Noreturn void child(Job *job, int socket, const int *locks, size_t n_locks, pid_t parent) {
+        int keep[WORKER_LOCKS_MAX + 3] = { socket, job->inotify_fd, job->kind == JOB_PREPARE ? job->iommufd : -EBADF };
         sigset_t none;
         Kernel *k;
         int r;
@@ -137,7 +144,9 @@ static _Noreturn void child(Job *job, int socket, int lock_fd, pid_t parent) {
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != parent)
                 _exit(EXIT_FAILURE); /* it died before the line above */
-        keep_only(keep, ARRAY_SIZE(keep));
+        if (n_locks > 0)
+                memcpy(keep + 3, locks, n_locks * sizeof(int));
+        keep_only(keep, n_locks + 3);
         (void) sigemptyset(&none);
         (void) sigprocmask(SIG_SETMASK, &none, NULL);
 
@@ -171,7 +180,9 @@ static int on_exit_of_child(_unused_ sd_event_source *s, const siginfo_t *si, vo
                 w->job->devices[i].fd = -EBADF;
         if (w->job->kind == JOB_IOMMUFD)
                 w->job->iommufd = -EBADF;
-        r = receive_fds(w->socket, w->job);
+        do
+                r = receive_message(w->socket, w->job);
+        while (r > 0);
         if (si->si_code != CLD_EXITED)
                 r = -ECHILD;
         if (r < 0)
@@ -187,15 +198,16 @@ static int map_job(const Job *job, Job **ret) {
 
         if (shared == MAP_FAILED)
                 return -errno;
-        *shared = *job;
+        memcpy(shared, job, job_size(job));
         /* What it says if the worker dies before it has a result. */
         shared->result = -ECHILD;
         *ret = shared;
         return 0;
 }
 
-int worker_start(sd_event *event, const Job *job, int lock_fd, worker_done_t done, void *userdata, Worker **ret) {
-        _cleanup_close_ int lock = lock_fd, theirs = -EBADF;
+int worker_start(sd_event *event, const Job *job, const int *locks, size_t n_locks, worker_done_t done, void *userdata,
+                 Worker **ret) {
+        _cleanup_close_ int theirs = -EBADF;
         _cleanup_(worker_freep) Worker *w = calloc(1, sizeof(*w));
         pid_t pid, parent = getpid();
         int sv[2], r;
@@ -217,7 +229,7 @@ int worker_start(sd_event *event, const Job *job, int lock_fd, worker_done_t don
         if (pid < 0)
                 return -errno;
         if (pid == 0)
-                child(w->job, theirs, lock, parent);
+                child(w->job, theirs, locks, n_locks, parent);
 
         r = sd_event_add_child(event, &w->source, pid, WEXITED, on_exit_of_child, w);
         if (r < 0) {

@@ -15,8 +15,11 @@ typedef struct Worker Worker;
  * afterwards. A worker that died has result -ECHILD. */
 typedef void (*worker_done_t)(Job *job, void *userdata);
 
-/* Copies the job and starts on it. lock_fd: an open file description with flock() held, or -EBADF; consumed in any case. */
-int worker_start(sd_event *event, const Job *job, int lock_fd, worker_done_t done, void *userdata, Worker **ret);
+#define WORKER_LOCKS_MAX JOB_DEVICES_MAX
+
+/* Copies the job and starts on it. locks: open file descriptions with flock() held, which the worker keeps as long as it lives. */
+int worker_start(sd_event *event, const Job *job, const int *locks, size_t n_locks, worker_done_t done, void *userdata,
+                 Worker **ret);
 
 /* The job as the worker has it now: its steps tell what it is at. */
 const Job *worker_job(const Worker *w);
