@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "broker/handout.h"
+#include "util/fd.h"
+
+static void add(Handout *h, const char *kind, Address a, int fd) {
+        h->fds[h->n++] = (HandoutFd){ .kind = kind, .address = a, .fd = fd };
+}
+
+static bool can_be_taken(const LeaseRun *run, size_t i) {
+        const LeaseDevice *d = &run->lease->devices[i];
+
+        return d->role == ROLE_LEASED && !d->taken && run->fds[i] >= 0;
+}
+
+static void add_devices(const LeaseRun *run, Handout *h) {
+        for (size_t i = 0; i < run->lease->n_devices && h->n < HANDOUT_FDS_MAX; i++)
+                if (can_be_taken(run, i))
+                        add(h, "device", run->lease->devices[i].address, run->fds[i]);
+}
+
+void handout_first(const LeaseRun *run, Handout *ret) {
+        *ret = (Handout){};
+        add(ret, "lifeline", (Address){}, run->lifeline_write);
+        if (run->iommufd >= 0)
+                add(ret, "iommufd", (Address){}, run->iommufd);
+        add_devices(run, ret);
+}
+
+int handout_devices(const LeaseRun *run, const AddressList *wanted, Handout *ret, Address *culprit) {
+        *ret = (Handout){};
+        if (wanted->n == 0) {
+                add_devices(run, ret);
+                return 0;
+        }
+        if (wanted->n > HANDOUT_FDS_MAX)
+                return -E2BIG;
+        for (size_t w = 0; w < wanted->n; w++) {
+                LeaseDevice *d = lease_device(run->lease, wanted->items[w]);
+                size_t i = d ? (size_t) (d - run->lease->devices) : 0;
+
+                *culprit = wanted->items[w];
+                if (!d || !can_be_taken(run, i))
+                        return -ENOENT;
+                add(ret, "device", d->address, run->fds[i]);
+        }
+        return 0;
+}
+
+void handout_note(LeaseRun *run, const Handout *h) {
+        for (size_t i = 0; i < h->n; i++) {
+                LeaseDevice *d = streq(h->fds[i].kind, "device") ? lease_device(run->lease, h->fds[i].address) : NULL;
+
+                if (d)
+                        d->taken = true;
+        }
+        run_save(run);
+}
+
+void handout_close(LeaseRun *run, const Handout *h) {
+        bool keep = run->lease->hand_over == HAND_OVER_ATTACHED;
+
+        for (size_t i = 0; i < h->n; i++) {
+                if (h->fds[i].fd == run->lifeline_write)
+                        run->lifeline_write = fd_close(run->lifeline_write);
+                else if (h->fds[i].fd == run->iommufd && !keep)
+                        run->iommufd = fd_close(run->iommufd);
+        }
+        for (size_t i = 0; i < run->lease->n_devices && !keep; i++)
+                if (run->lease->devices[i].taken)
+                        run->fds[i] = fd_close(run->fds[i]);
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "broker/run.h"
+
+/* The way back. The only proof that a device is free is an unbind from its VFIO driver that has returned; until then the lease
+ * goes on counting against its owner, and the device is lent to nobody. */
+
+/* Ends a lease, whatever state it is in; a second call does nothing. One that is being prepared ends when its workers have. */
+void release_begin(Broker *b, Lease *l, const char *reason);
+/* Asks the leaseholder to let go; at the deadline (microseconds from now, 0: at once) the lease ends all the same. A later
+ * revocation may only bring the deadline forward. */
+void release_revoke(Broker *b, Lease *l, const char *reason, uint64_t deadline_usec);
+/* Starts what can be started: parts all of whose descriptors seem closed are proven free and restored. */
+void release_continue(LeaseRun *run);
+/* The last descriptor behind this watch may be closed; -1: any may be. */
+void release_note_closed(Broker *b, int wd);
