@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <inttypes.h>
+
+#include "bus/options.h"
+#include "core/errors.h"
+#include "util/text.h"
+
+typedef struct Decoding {
+        sd_bus_message *message;
+        Request *request;
+        Options *options;
+        sd_bus_error *error;
+} Decoding;
+
+static int bad_address(const char *s, sd_bus_error *error) {
+        /* What is no address is shown only as far as it is harmless in a log. */
+        return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT,
+                                 "\"%.40s\" is no PCI address; write it as the kernel does, like 0000:01:00.0",
+                                 text_is_printable(s) ? s : "(unprintable)");
+}
+
+int options_read_devices(sd_bus_message *m, bool may_be_empty, AddressList *ret, sd_bus_error *error) {
+        const char *s;
+        int r;
+
+        *ret = (AddressList){};
+        r = sd_bus_message_enter_container(m, 'a', "s");
+        if (r < 0)
+                return r;
+        while ((r = sd_bus_message_read(m, "s", &s)) > 0) {
+                Address a;
+
+                if (address_parse(s, &a) < 0)
+                        return bad_address(s, error);
+                r = address_list_add(ret, a);
+                if (r == -EEXIST)
+                        return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT, "%s is named twice; name it once", s);
+                if (r < 0)
+                        return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT,
+                                                 "more than %d devices in one request; ask for fewer", REQUEST_DEVICES_MAX);
+        }
+        if (r < 0)
+                return r;
+        if (ret->n == 0 && !may_be_empty)
+                return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT, "no device is named; name at least one");
+        return sd_bus_message_exit_container(m);
+}
+
+/* --- one function for each option; the variant is entered and checked --- */
+
+static int read_hand_over(Decoding *d) {
+        const char *s;
+        int r = sd_bus_message_read(d->message, "s", &s);
+
+        if (r < 0)
+                return r;
+        d->request->hand_over = hand_over_from_string(s);
+        if (d->request->hand_over == _HAND_OVER_MAX)
+                return sd_bus_error_setf(d->error, ERROR_INVALID_ARGUMENT,
+                                         "there is no hand-over \"%.20s\"; choose unbound, attached or none",
+                                         text_is_printable(s) ? s : "(unprintable)");
+        return 0;
+}
+
+static int read_members(Decoding *d) {
+        return options_read_devices(d->message, true, &d->request->members, d->error);
+}
+
+static int read_name(Decoding *d, const char *what, char ret[static NAME_MAX_LEN]) {
+        const char *s;
+        int r = sd_bus_message_read(d->message, "s", &s);
+
+        if (r < 0)
+                return r;
+        if (isempty(s) || !text_is_printable(s) || strpbrk(s, "/ \t") || !text_copy(ret, NAME_MAX_LEN, s))
+                return sd_bus_error_setf(d->error, ERROR_INVALID_ARGUMENT,
+                                         "the %s is no name: 1 to %d printable characters without spaces or slashes", what,
+                                         NAME_MAX_LEN - 1);
+        return 0;
+}
+
+static int read_driver(Decoding *d) {
+        return read_name(d, "driver", d->request->driver);
+}
+
+static int read_reservation(Decoding *d) {
+        return read_name(d, "reservation", d->request->reservation);
+}
+
+static int read_pasids(Decoding *d) {
+        int r = sd_bus_message_read(d->message, "u", &d->request->pasids);
+
+        if (r < 0)
+                return r;
+        if (d->request->pasids > REQUEST_PASIDS_MAX)
+                return sd_bus_error_setf(d->error, ERROR_INVALID_ARGUMENT, "a device has at most %u PASIDs",
+                                         REQUEST_PASIDS_MAX);
+        return 0;
+}
+
+static int read_bool(Decoding *d, bool *ret) {
+        int v, r = sd_bus_message_read(d->message, "b", &v);
+
+        if (r < 0)
+                return r;
+        *ret = v;
+        return 0;
+}
+
+static int read_force_in_use(Decoding *d) {
+        return read_bool(d, &d->request->force_in_use);
+}
+
+static int read_restore(Decoding *d) {
+        return read_bool(d, &d->request->restore);
+}
+
+#define WAIT_MAX_USEC (UINT64_C(24) * 3600 * 1000000)
+
+static int read_wait(Decoding *d) {
+        int r = sd_bus_message_read(d->message, "t", &d->request->wait);
+
+        if (r < 0)
+                return r;
+        if (d->request->wait > WAIT_MAX_USEC)
+                return sd_bus_error_setf(d->error, ERROR_INVALID_ARGUMENT, "nobody waits longer than a day; at most %" PRIu64,
+                                         WAIT_MAX_USEC);
+        return 0;
+}
+
+static int read_for(Decoding *d) {
+        return sd_bus_message_read(d->message, "h", &d->options->for_fd);
+}
+
+static int read_as(Decoding *d) {
+        int r = sd_bus_message_read(d->message, "u", &d->options->as);
+
+        d->options->has_as = r >= 0;
+        return r;
+}
+
+#define FOR_ACQUIRE (1u << OPTIONS_ACQUIRE)
+#define FOR_EXPLAIN (1u << OPTIONS_EXPLAIN)
+#define FOR_BOTH    (FOR_ACQUIRE | FOR_EXPLAIN)
+
+static const struct {
+        const char *name, *signature;
+        unsigned sets;
+        int (*read)(Decoding *d);
+} known[] = {
+        { "hand-over", "s", FOR_BOTH, read_hand_over },
+        { "members", "as", FOR_BOTH, read_members },
+        { "driver", "s", FOR_BOTH, read_driver },
+        { "reservation", "s", FOR_BOTH, read_reservation },
+        { "pasids", "u", FOR_BOTH | 1u << OPTIONS_CHOOSE_DRIVER, read_pasids },
+        { "force-in-use", "b", FOR_BOTH, read_force_in_use },
+        { "restore", "b", FOR_BOTH, read_restore },
+        { "wait", "t", FOR_ACQUIRE, read_wait },
+        { "for", "h", FOR_ACQUIRE, read_for },
+        { "as", "u", FOR_EXPLAIN, read_as },
+};
+
+static int read_option(Decoding *d, OptionSet set, const char *name, unsigned *seen) {
+        const char *contents;
+        size_t i = 0;
+        char type;
+        int r;
+
+        while (i < ARRAY_SIZE(known) && (!streq(known[i].name, name) || !(known[i].sets & 1u << set)))
+                i++;
+        if (i == ARRAY_SIZE(known))
+                return sd_bus_error_setf(d->error, ERROR_UNKNOWN_OPTION,
+                                         "there is no option \"%.40s\" here; see org.iommud1(5)",
+                                         text_is_printable(name) ? name : "(unprintable)");
+        if (*seen & 1u << i)
+                return sd_bus_error_setf(d->error, ERROR_INVALID_ARGUMENT, "the option \"%s\" is given twice", name);
+        *seen |= 1u << i;
+        r = sd_bus_message_peek_type(d->message, &type, &contents);
+        if (r < 0)
+                return r;
+        if (type != 'v' || !streq(contents, known[i].signature))
+                return sd_bus_error_setf(d->error, ERROR_INVALID_ARGUMENT, "the option \"%s\" has type \"%s\", not \"%.20s\"",
+                                         name, known[i].signature, contents ? contents : "?");
+        r = sd_bus_message_enter_container(d->message, 'v', known[i].signature);
+        if (r < 0)
+                return r;
+        r = known[i].read(d);
+        if (r < 0)
+                return r;
+        return sd_bus_message_exit_container(d->message);
+}
+
+int options_read(sd_bus_message *m, OptionSet set, Request *request, Options *ret, sd_bus_error *error) {
+        Decoding d = { .message = m, .request = request, .options = ret, .error = error };
+        unsigned seen = 0;
+        const char *name;
+        int r;
+
+        *ret = (Options){ .for_fd = -EBADF };
+        r = sd_bus_message_enter_container(m, 'a', "{sv}");
+        if (r < 0)
+                return r;
+        while ((r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
+                r = sd_bus_message_read(m, "s", &name);
+                if (r < 0)
+                        return r;
+                r = read_option(&d, set, name, &seen);
+                if (r < 0)
+                        return r;
+                r = sd_bus_message_exit_container(m);
+                if (r < 0)
+                        return r;
+        }
+        return r < 0 ? r : sd_bus_message_exit_container(m);
+}
