@@ -80,7 +80,7 @@ static int read_lease(const Store *s, const char *name, Lease **ret, char why[st
 
         if (!text)
                 return -ENOMEM;
-        n = fd_read_text(s->leases, name, text, LEASE_FILE_MAX);
+        n = fd_read_file(s->leases, name, text, LEASE_FILE_MAX);
         if (n < 0) {
                 (void) snprintf(why, 128, "%s", strerror(-n));
                 return n;

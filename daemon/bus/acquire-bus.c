@@ -212,8 +212,8 @@ static int wait_for_device(Bus *bus, Call *c, uint64_t wait) {
         }
         if (now >= c->deadline)
                 return 0;
-        c->waiting = true;
-        return 1;
+        r = call_wait(c);
+        return r < 0 ? r : 1;
 }
 
 static int send_lease(Bus *bus, Call *c, Lease *l) {

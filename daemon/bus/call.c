@@ -41,6 +41,7 @@ Call *call_end(Call *c) {
                 ;
         *link = c->next;
         sd_event_source_disable_unref(c->timer);
+        sd_bus_track_unref(c->track);
         sd_bus_message_unref(c->message);
         client_free(c->client);
         free(c);
@@ -56,6 +57,25 @@ void call_again(Call *c) {
                 r = sd_bus_enqueue_for_read(sd_bus_message_get_bus(c->message), c->message);
         if (r < 0)
                 journal_log(LOG_ERR, "A call of uid %u is lost: %s", c->uid, strerror(-r));
+}
+
+static int on_caller_gone(_unused_ sd_bus_track *track, void *userdata) {
+        Call *c = userdata;
+
+        /* While polkit or a worker has it, they will notice by themselves. Returning 0 would call this again and again. */
+        if (c->waiting)
+                call_end(c);
+        return 1;
+}
+
+int call_wait(Call *c) {
+        int r;
+
+        c->waiting = true;
+        if (c->track)
+                return 0;
+        r = sd_bus_track_new(sd_bus_message_get_bus(c->message), &c->track, on_caller_gone, c);
+        return r < 0 ? r : sd_bus_track_add_sender(c->track, c->message);
 }
 
 void call_list_retry(CallList *list) {

@@ -28,6 +28,7 @@ struct Call {
         bool waiting;    /* for a device to become free */
         uint64_t deadline; /* of the wait, CLOCK_MONOTONIC, 0: not set */
         sd_event_source *timer;
+        sd_bus_track *track; /* while it waits: whoever leaves the bus waits no more */
 };
 
 /* The call of this message, or NULL if it is new. */
@@ -38,6 +39,8 @@ int call_begin(CallList *list, sd_bus_message *m, uid_t uid, uint32_t per_user, 
 Call *call_end(Call *c);
 /* Puts the message in front of its handler once more. */
 void call_again(Call *c);
+/* Lets it wait for a device, until call_again() or the caller leaves the bus. */
+int call_wait(Call *c);
 /* All calls that wait for a device are tried again. */
 void call_list_retry(CallList *list);
 void call_list_clear(CallList *list);

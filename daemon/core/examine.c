@@ -375,7 +375,6 @@ static void judge_member_names(Examination *x) {
                 AddressText at = address_text(x->request->members.items[i]);
                 const char *address = at.text;
                 const Device *d = inventory_device(x->world->inventory, x->request->members.items[i]);
-
                 Finding *f;
 
                 if (!d || d->gone) {

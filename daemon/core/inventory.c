@@ -94,7 +94,7 @@ int inventory_put_device(Inventory *inv, const DeviceFacts *facts, Device **ret)
         if (d) {
                 d->facts = *facts;
                 d->gone = false;
-                /* A leased device that comes back in a group of another number takes that group along: it has one owner, too. */
+                /* A leased device that comes back in another group takes that group along: it has one owner, too. */
                 g = inventory_group_of(inv, d);
                 if (d->lease && g && !g->lease)
                         g->lease = d->lease;

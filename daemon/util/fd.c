@@ -21,7 +21,7 @@ int fd_dup(int fd) {
         return r < 0 ? -errno : r;
 }
 
-int fd_read_text(int dirfd, const char *path, char *buf, size_t size) {
+int fd_read_file(int dirfd, const char *path, char *buf, size_t size) {
         _cleanup_close_ int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
         size_t length = 0;
 
@@ -40,10 +40,16 @@ int fd_read_text(int dirfd, const char *path, char *buf, size_t size) {
                 if (length == size)
                         return -E2BIG;
         }
-        while (length > 0 && buf[length - 1] == '\n')
-                length--;
         buf[length] = '\0';
         return (int) length;
+}
+
+int fd_read_text(int dirfd, const char *path, char *buf, size_t size) {
+        int length = fd_read_file(dirfd, path, buf, size);
+
+        while (length > 0 && buf[length - 1] == '\n')
+                buf[--length] = '\0';
+        return length;
 }
 
 int fd_write_text(int dirfd, const char *path, const char *text) {

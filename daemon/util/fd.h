@@ -14,8 +14,11 @@ static inline void fd_closep(int *fd) {
 /* A close-on-exec duplicate above the standard streams, or a negative errno. */
 int fd_dup(int fd);
 
-/* Reads a small file whole, at most size - 1 bytes, and ends it with a NUL; trailing newlines are dropped.
+/* Reads a small file whole, at most size - 1 bytes, and ends it with a NUL.
  * Returns the length, -E2BIG if it does not fit, or another negative errno. */
+int fd_read_file(int dirfd, const char *path, char *buf, size_t size);
+
+/* The same without the newlines at its end: for attributes of sysfs and procfs. */
 int fd_read_text(int dirfd, const char *path, char *buf, size_t size);
 
 /* Writes text with one write(), as sysfs wants it. Returns 0 or the errno that the kernel gave. */
