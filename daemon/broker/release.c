@@ -49,13 +49,25 @@ static void end_lease(LeaseRun *run) {
                 broker_refresh(b, addresses[i]);
 }
 
+/* It stays the lease's; the next look tries again. */
+static void note_unreleased(LeaseRun *run, const JobDevice *jd) {
+        Device *d = inventory_device(&run->broker->ledger.inventory, jd->lease.address);
+
+        if (!d || jd->error >= 0)
+                return;
+        d->reason[0] = '\0';
+        text_append(d->reason, sizeof(d->reason), "cannot %s: %s", step_to_string(jd->step), strerror(-jd->error));
+}
+
 static void note_device_result(LeaseRun *run, const JobDevice *jd) {
         Broker *b = run->broker;
         LeaseDevice *d = lease_device(run->lease, jd->lease.address);
         char why[200];
 
-        if (!jd->lease.released)
+        if (!jd->lease.released) {
+                note_unreleased(run, jd);
                 return;
+        }
         if (jd->error < 0) {
                 (void) snprintf(why, sizeof(why), "after lease %.8s the kernel refused to %s (%s): %s", run->lease->id,
                                 step_to_string(jd->step),

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -160,10 +161,21 @@ static _Noreturn void child(Job *job, int socket, const int *locks, size_t n_loc
         _exit(r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
+/* Not left to sd-event: it would wait for the child, and one that is stuck in the kernel comes when it likes. */
+static void kill_child(sd_event_source *source) {
+        int pidfd = sd_event_source_get_child_pidfd(source);
+
+        (void) sd_event_source_set_child_process_own(source, false);
+        if (pidfd >= 0)
+                (void) syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+}
+
 Worker *worker_free(Worker *w) {
         if (!w)
                 return NULL;
-        sd_event_source_disable_unref(w->source); /* owns the process: kills and reaps it */
+        if (w->source)
+                kill_child(w->source);
+        sd_event_source_disable_unref(w->source);
         fd_close(w->socket);
         if (w->job)
                 (void) munmap(w->job, sizeof(Job));
@@ -189,6 +201,7 @@ static int on_exit_of_child(_unused_ sd_event_source *s, const siginfo_t *si, vo
                 w->job->result = r;
         w->done(w->job, w->userdata);
         close_job_fds(w->job);
+        w->source = sd_event_source_disable_unref(w->source); /* it has been reaped: nothing to kill */
         worker_free(w);
         return 0;
 }
