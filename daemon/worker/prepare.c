@@ -10,7 +10,10 @@ static int check_unchanged(Kernel *k, JobDevice *d) {
 
         if (r < 0)
                 return r;
-        return streq(now.driver, d->lease.original_driver) ? 0 : -ESTALE;
+        /* The override counts as well: it is written back at the end. */
+        return streq(now.driver, d->lease.original_driver) && streq(now.driver_override, d->lease.original_override)
+                       ? 0
+                       : -ESTALE;
 }
 
 static int take_from_host(Kernel *k, JobDevice *d) {
@@ -142,6 +145,8 @@ int prepare_run(Kernel *k, Job *job) {
                 if (d->fd >= 0)
                         k->ops->close_fd(k, d->fd);
                 d->fd = -EBADF;
+                d->lease.opened = false; /* nobody will see another close of it */
+                d->lease.watch = -1;
         }
         restore_undo(k, job);
         return r;

@@ -2,22 +2,55 @@
 #include "util/text.h"
 #include "worker/restore.h"
 
+typedef enum Proof {
+        PROOF_FREE, /* on no driver now */
+        PROOF_GONE, /* there is no such device any more */
+        PROOF_HOST, /* on a driver of the host's: it never left it, or is back on it */
+} Proof;
+
 /* Unbinds the device if it is on a VFIO driver. That the unbind returns is the proof that every descriptor is gone: an open one,
- * bound or not, holds it up (vfio_unregister_group_dev). Returns 1 if there is no such device any more. */
+ * bound or not, holds it up (vfio_unregister_group_dev). */
 static int prove_free(Kernel *k, JobDevice *d) {
+        Address a = d->lease.address;
         DeviceFacts now;
         int r;
 
         d->step = STEP_UNBIND;
-        r = k->ops->read_device(k, d->lease.address, &now);
+        r = k->ops->read_device(k, a, &now);
         if (r == -ENODEV)
-                return 1;
+                return PROOF_GONE;
         if (r < 0)
                 return r;
-        if (now.driver_kind != DRIVER_VFIO)
-                return 0;
-        r = k->ops->unbind(k, d->lease.address);
-        return r == -ENODEV ? 1 : r;
+        if (now.driver_kind == DRIVER_NONE && d->lease.opened) {
+                /* While somebody else's unbind waits for a descriptor, sysfs shows no driver (vfio_unregister_group_dev comes
+                 * after). A bind waits for it too, since both take the device's lock. */
+                r = k->ops->set_override(k, a, d->lease.driver);
+                if (r >= 0)
+                        r = k->ops->bind(k, a, d->lease.driver);
+                if (r < 0)
+                        return r;
+        } else if (now.driver_kind == DRIVER_NONE)
+                return PROOF_FREE;
+        else if (now.driver_kind != DRIVER_VFIO)
+                return PROOF_HOST;
+        r = k->ops->unbind(k, a);
+        return r == -ENODEV ? PROOF_GONE : r;
+}
+
+/* ENODEV has two meanings: there is no device, or its driver does not want it. */
+static bool is_gone(Kernel *k, Address a) {
+        DeviceFacts now;
+
+        return k->ops->read_device(k, a, &now) == -ENODEV;
+}
+
+/* Whether some device of the group could not be proven free: then nothing of the group may go back. */
+static bool is_held_up(const Job *job, int group) {
+        for (size_t i = 0; i < job->n_devices; i++)
+                if (job->devices[i].lease.group == group && job->devices[i].error < 0 &&
+                    !job->devices[i].lease.released)
+                        return true;
+        return false;
 }
 
 static int reset(Kernel *k, JobDevice *d) {
@@ -55,14 +88,22 @@ static int bind_original(Kernel *k, Address a, const char *driver) {
 static int give_back(Kernel *k, const Job *job, JobDevice *d) {
         bool restore = job->restore || d->lease.role != ROLE_LEASED;
         const char *driver = restore ? d->lease.original_driver : d->lease.driver;
-        int r;
+        int r, q;
 
         d->step = STEP_RESTORE_OVERRIDE;
         r = k->ops->set_override(k, d->lease.address, restore ? d->lease.original_override : d->lease.driver);
-        if (r < 0)
+        if (r < 0 || isempty(driver))
                 return r;
         d->step = STEP_RESTORE_DRIVER;
-        return isempty(driver) ? 0 : bind_original(k, d->lease.address, driver);
+        r = bind_original(k, d->lease.address, driver);
+        if (r != -ENODEV || !restore || streq(d->lease.original_override, driver) || is_gone(k, d->lease.address))
+                return r;
+        /* It was bound by an override that somebody has cleared since. */
+        r = k->ops->set_override(k, d->lease.address, driver);
+        if (r >= 0)
+                r = bind_original(k, d->lease.address, driver);
+        q = k->ops->set_override(k, d->lease.address, d->lease.original_override);
+        return r < 0 ? r : q;
 }
 
 static int see_holders(Kernel *k, Job *job) {
@@ -83,9 +124,22 @@ static int see_holders(Kernel *k, Job *job) {
         return held ? -EBUSY : 0;
 }
 
+static void restore_device(Kernel *k, const Job *job, JobDevice *d, Proof proof) {
+        int r = 0;
+
+        if (proof == PROOF_GONE)
+                return;
+        /* Under its host driver a device is in use already. */
+        if (proof == PROOF_FREE && d->lease.role == ROLE_LEASED)
+                r = reset(k, d);
+        if (r >= 0)
+                r = give_back(k, job, d);
+        if (r < 0 && !(r == -ENODEV && is_gone(k, d->lease.address)))
+                d->error = r;
+}
+
 static void restore_devices(Kernel *k, Job *job) {
-        bool gone[JOB_DEVICES_MAX] = {};
-        int r;
+        int proof[JOB_DEVICES_MAX] = {};
 
         /* First all are proven free, then all are given back: a sibling on its host driver would do DMA beside an old client. */
         for (size_t i = 0; i < job->n_devices; i++) {
@@ -93,23 +147,15 @@ static void restore_devices(Kernel *k, Job *job) {
 
                 if (d->lease.role == ROLE_HELD)
                         continue;
-                r = prove_free(k, d);
-                gone[i] = r > 0;
-                if (r < 0)
-                        d->error = r;
+                proof[i] = prove_free(k, d);
+                if (proof[i] < 0)
+                        d->error = proof[i];
         }
-        for (size_t i = 0; i < job->n_devices; i++) {
-                JobDevice *d = &job->devices[i];
-
-                if (d->error < 0)
-                        continue;
-                d->lease.released = true;
-                r = gone[i] || d->lease.role != ROLE_LEASED ? 0 : reset(k, d);
-                if (r >= 0 && !gone[i])
-                        r = give_back(k, job, d);
-                if (r < 0 && r != -ENODEV)
-                        d->error = r;
-        }
+        for (size_t i = 0; i < job->n_devices; i++)
+                job->devices[i].lease.released = !is_held_up(job, job->devices[i].lease.group);
+        for (size_t i = 0; i < job->n_devices; i++)
+                if (job->devices[i].lease.released)
+                        restore_device(k, job, &job->devices[i], proof[i]);
 }
 
 int restore_run(Kernel *k, Job *job) {
@@ -120,7 +166,8 @@ int restore_run(Kernel *k, Job *job) {
         restore_devices(k, job);
         for (job->failed = 0; job->failed < job->n_devices; job->failed++)
                 if (job->devices[job->failed].error < 0)
-                        return job->devices[job->failed].error;
+                        /* EBUSY is for holders, when nothing was done; the device's error tells what it was. */
+                        return job->devices[job->failed].error == -EBUSY ? -EIO : job->devices[job->failed].error;
         return 0;
 }
 
@@ -139,10 +186,12 @@ void restore_undo(Kernel *k, Job *job) {
                 }
                 Step step = d->step;
                 r = prove_free(k, d);
-                if (r == 0)
+                if (r == PROOF_FREE || r == PROOF_HOST)
                         r = give_back(k, job, d);
-                d->touched = r < 0 && r != -ENODEV;
-                d->lease.released = r >= 0 || r == -ENODEV;
+                if (r == -ENODEV && is_gone(k, d->lease.address))
+                        r = 0;
+                d->touched = r < 0;
+                d->lease.released = r >= 0;
                 /* Whoever failed first is to be named, with its own step. */
                 if (i == job->failed)
                         d->step = step;
