@@ -83,6 +83,7 @@ static void finish(LeaseRun *run) {
                 if (!run->failure.set)
                         blame_text(&run->failure, "the lease was ended before it was ready: %s", run->end_reason);
                 answer_failure(run);
+                run->lease->restore = true; /* nothing was lent, so everything goes back whatever was asked for the end */
                 release_begin(b, run->lease, isempty(run->end_reason) ? "the acquisition failed" : run->end_reason);
                 return;
         }

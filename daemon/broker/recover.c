@@ -40,6 +40,7 @@ static void roll_back(LeaseRun *run) {
         /* It was never answered, so nothing of it can have been handed out. */
         for (size_t i = 0; i < run->lease->n_devices; i++)
                 run->lease->devices[i].closed = true;
+        run->lease->restore = true;
         release_begin(run->broker, run->lease, "iommud ended while it was being prepared");
 }
 

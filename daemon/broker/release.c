@@ -68,6 +68,7 @@ static void note_device_result(LeaseRun *run, const JobDevice *jd) {
                 note_unreleased(run, jd);
                 return;
         }
+        ledger_device_released(&b->ledger, run->lease, d);
         if (jd->error < 0) {
                 (void) snprintf(why, sizeof(why), "after lease %.8s the kernel refused to %s (%s): %s", run->lease->id,
                                 step_to_string(jd->step),
@@ -76,7 +77,6 @@ static void note_device_result(LeaseRun *run, const JobDevice *jd) {
                 journal_device_broken(run->lease, d, why);
         } else
                 journal_device_returned(run->lease, d, d->original_driver);
-        ledger_device_released(&b->ledger, run->lease, d);
 }
 
 static void arm_timer(LeaseRun *run);
