@@ -96,9 +96,14 @@ void examine_group(const Inventory *inv, const Group *g, const AddressList *spar
 static void judge_availability(Examination *x, const Device *d, const Group *g) {
         AddressText at = address_text(d->facts.address);
         const char *address = at.text;
-        const Lease *l = g && g->lease ? g->lease : d->lease;
+        const Lease *l = g && g->lease ? g->lease : d->lease, *joins = x->request->joins;
+        const LeaseDevice *own = joins ? lease_device(joins, d->facts.address) : NULL;
         Finding *f;
 
+        /* What the lease has parked or held it may hand out too: its own group is no obstacle. */
+        if (joins && l == joins && d->state != DEVICE_BROKEN &&
+            (!own || (own->role != ROLE_LEASED && !own->joining && !own->leaving)))
+                return;
         if (d->state == DEVICE_BROKEN) {
                 f = findings_add(x->findings, FINDING_BROKEN, SEVERITY_BLOCK, address, "%s is broken: %s", address,
                                  d->reason);
@@ -310,6 +315,8 @@ static int judge_member(Examination *x, const Device *m) {
 
         if (facts_is_bridge(&m->facts) || m->facts.driver_kind == DRIVER_NEIGHBOUR)
                 return 0;
+        if (m->lease && m->lease == x->request->joins)
+                return 0; /* it is where it has to be */
         /* Its release was never proven: who had it before may still reach it, and the group through it. */
         if (m->state == DEVICE_BROKEN)
                 judge_availability(x, m, NULL);
@@ -400,12 +407,13 @@ static void limit_reached(Examination *x, const char *what, uint32_t limit, cons
 
 static void judge_limits(Examination *x) {
         const Limits *limits = &x->world->config->limits;
+        uint32_t more = x->request->joins ? 0 : 1;
 
-        if (x->usage->leases + 1 > limits->leases_per_user)
+        if (x->usage->leases + more > limits->leases_per_user)
                 limit_reached(x, "leases", limits->leases_per_user, "LeasesPerUser");
         if (x->usage->devices + x->plan->n_devices > limits->devices_per_user)
                 limit_reached(x, "devices", limits->devices_per_user, "DevicesPerUser");
-        if (x->usage->all_leases + 1 > limits->leases) {
+        if (x->usage->all_leases + more > limits->leases) {
                 Finding *f = findings_add(x->findings, FINDING_LIMIT, SEVERITY_BLOCK, "",
                                           "the machine has %u leases, and no more are allowed", x->usage->all_leases);
 

@@ -46,6 +46,8 @@ typedef struct LeaseDevice {
         int watch;     /* inotify watch descriptor, -1 for none */
         BoundFacts bound;
         uint32_t ioas, pt; /* of an attached hand-over */
+        bool joining;  /* it is being added to an active lease */
+        bool leaving;  /* it is on its way out of an active lease, by request or because its descriptor was closed */
         bool released; /* proven free of the lease */
 } LeaseDevice;
 

@@ -68,6 +68,8 @@ static const Field device_fields[] = {
         DEVICE("TAKEN", FIELD_BOOL, taken, 0),
         DEVICE("CLOSED", FIELD_BOOL, closed, 0),
         DEVICE("WATCH", FIELD_WATCH, watch, INT_MAX),
+        DEVICE("JOINING", FIELD_BOOL, joining, 0),
+        DEVICE("LEAVING", FIELD_BOOL, leaving, 0),
         DEVICE("RELEASED", FIELD_BOOL, released, 0),
         DEVICE("DEVID", FIELD_NUMBER, bound.devid, UINT32_MAX),
         DEVICE("PASID_BITS", FIELD_NUMBER, bound.pasid_bits, 20),

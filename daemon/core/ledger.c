@@ -44,7 +44,26 @@ static bool is_available(const Ledger *ledger, const Lease *l) {
         return true;
 }
 
+/* The device and its group, under whatever number it goes now, become the lease's. */
+static void take(Ledger *ledger, Lease *l, const LeaseDevice *ld) {
+        Device *d = inventory_device(&ledger->inventory, ld->address);
+        Group *g = inventory_group(&ledger->inventory, ld->group);
+
+        if (d)
+                d->lease = l;
+        if (g)
+                g->lease = l;
+        /* Its number may have changed while the daemon was down. */
+        g = d ? inventory_group_of(&ledger->inventory, d) : NULL;
+        if (g)
+                g->lease = l;
+}
+
 static DeviceState state_in(const Lease *l, const LeaseDevice *ld) {
+        if (ld->leaving)
+                return DEVICE_RELEASING;
+        if (ld->joining)
+                return DEVICE_PREPARING;
         switch (l->state) {
         case LEASE_PREPARING:
                 return DEVICE_PREPARING;
@@ -55,7 +74,7 @@ static DeviceState state_in(const Lease *l, const LeaseDevice *ld) {
         }
 }
 
-static void update_devices(Ledger *ledger, Lease *l) {
+void ledger_update(Ledger *ledger, Lease *l) {
         for (size_t i = 0; i < l->n_devices; i++) {
                 Device *d = inventory_device(&ledger->inventory, l->devices[i].address);
 
@@ -111,33 +130,89 @@ int ledger_open(Ledger *ledger, Lease *l) {
                 return r;
         }
         ledger->leases[ledger->n_leases++] = l;
-        for (size_t i = 0; i < l->n_devices; i++) {
-                Device *d = inventory_device(&ledger->inventory, l->devices[i].address);
-                Group *g = inventory_group(&ledger->inventory, l->devices[i].group);
-
-                if (d)
-                        d->lease = l;
-                if (g)
-                        g->lease = l;
-                /* Its number may have changed while the daemon was down. */
-                g = d ? inventory_group_of(&ledger->inventory, d) : NULL;
-                if (g)
-                        g->lease = l;
-        }
-        update_devices(ledger, l);
+        for (size_t i = 0; i < l->n_devices; i++)
+                take(ledger, l, &l->devices[i]);
+        ledger_update(ledger, l);
         return 0;
+}
+
+static bool can_join(const Ledger *ledger, const Lease *l, const LeaseDevice *ld) {
+        const Device *d = inventory_device(&ledger->inventory, ld->address);
+        const Group *g = inventory_group(&ledger->inventory, ld->group);
+        const LeaseDevice *own = lease_device(l, ld->address);
+
+        if (!d || d->gone || (d->lease && d->lease != l) || (g && g->lease && g->lease != l))
+                return false;
+        return !own || (own->role != ROLE_LEASED && !own->joining && !own->leaving);
+}
+
+int ledger_join(Ledger *ledger, Lease *l, const LeaseDevice *devices, size_t n) {
+        LeaseDevice *grown;
+
+        for (size_t i = 0; i < n; i++)
+                if (!can_join(ledger, l, &devices[i]))
+                        return -EBUSY;
+        grown = reallocarray(l->devices, l->n_devices + n, sizeof(*grown));
+        if (!grown)
+                return -ENOMEM;
+        l->devices = grown;
+        for (size_t i = 0; i < n; i++) {
+                LeaseDevice *own = lease_device(l, devices[i].address);
+
+                if (own) {
+                        /* Promoted: what it was before the lease stays known. */
+                        own->role = devices[i].role;
+                        (void) text_copy(own->driver, sizeof(own->driver), devices[i].driver);
+                        (void) text_copy(own->module, sizeof(own->module), devices[i].module);
+                } else {
+                        own = &l->devices[l->n_devices++];
+                        *own = devices[i];
+                }
+                own->joining = true;
+                take(ledger, l, own);
+        }
+        ledger_update(ledger, l);
+        return 0;
+}
+
+void ledger_leave(Ledger *ledger, Lease *l, Address a) {
+        LeaseDevice *ld = lease_device(l, a);
+        Device *d = inventory_device(&ledger->inventory, a);
+        bool others = false;
+        Group *g;
+
+        if (!ld)
+                return;
+        for (size_t i = 0; i < l->n_devices; i++)
+                others = others || (&l->devices[i] != ld && l->devices[i].group == ld->group);
+        g = inventory_group(&ledger->inventory, ld->group);
+        if (g && g->lease == l && !others)
+                g->lease = NULL;
+        *ld = l->devices[--l->n_devices];
+        if (!d || d->lease != l)
+                return;
+        g = inventory_group_of(&ledger->inventory, d);
+        if (g && g->lease == l && !others)
+                g->lease = NULL;
+        d->lease = NULL;
+        if (d->state != DEVICE_BROKEN) {
+                d->state = DEVICE_FREE;
+                d->reason[0] = '\0';
+        }
+        if (d->gone)
+                (void) inventory_remove_device(&ledger->inventory, a);
 }
 
 void ledger_activate(Ledger *ledger, Lease *l) {
         l->state = LEASE_ACTIVE;
-        update_devices(ledger, l);
+        ledger_update(ledger, l);
 }
 
 void ledger_begin_release(Ledger *ledger, Lease *l, const char *reason) {
         l->state = LEASE_RELEASING;
         l->reason[0] = '\0';
         text_append(l->reason, sizeof(l->reason), "%s", reason);
-        update_devices(ledger, l);
+        ledger_update(ledger, l);
 }
 
 void ledger_device_released(Ledger *ledger, Lease *l, LeaseDevice *ld) {

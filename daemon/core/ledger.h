@@ -23,7 +23,14 @@ Usage ledger_usage(const Ledger *ledger, uid_t uid);
  * ledger's from then on. -EBUSY: something of it belongs to another lease; nothing has changed. */
 int ledger_open(Ledger *ledger, Lease *l);
 
-/* The devices follow the state of their lease. */
+/* Devices join an active lease: they and their groups become its own, marked joining. One that the lease has parked or held is
+ * promoted. -EBUSY: something of it belongs to another lease; nothing has changed. */
+int ledger_join(Ledger *ledger, Lease *l, const LeaseDevice *devices, size_t n);
+/* A device that is proven free leaves a lease that goes on; its group goes with the last of its devices. */
+void ledger_leave(Ledger *ledger, Lease *l, Address a);
+
+/* The devices follow the state of their lease, and their own within it. */
+void ledger_update(Ledger *ledger, Lease *l);
 void ledger_activate(Ledger *ledger, Lease *l);
 void ledger_begin_release(Ledger *ledger, Lease *l, const char *reason);
 

@@ -23,6 +23,7 @@ typedef struct Request {
         bool force_in_use;
         bool restore;
         uint64_t wait; /* microseconds */
+        const Lease *joins; /* the lease that the devices are to join, NULL for a new one */
 } Request;
 
 /* Returns -E2BIG when the list is full, -EEXIST if it has the address already. */

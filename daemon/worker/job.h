@@ -39,6 +39,7 @@ typedef enum Step {
 typedef struct JobDevice {
         LeaseDevice lease; /* in: the plan; out: driver, opened, watch, bound, ioas, pt, released */
         int fd;            /* out: the descriptor to hand over, -EBADF for none */
+        bool stays;        /* in: its group goes on being owned, so it is parked and not given back; a claim is not tried */
         bool touched;      /* something of it was changed */
         Step step;         /* the last one begun: what a stuck worker is stuck in */
         int error;         /* 0, or the errno of that step */

@@ -10,6 +10,9 @@ static int check_unchanged(Kernel *k, JobDevice *d) {
 
         if (r < 0)
                 return r;
+        /* What the lease has parked is on its driver already. */
+        if (d->stays && (now.driver_kind == DRIVER_VFIO || now.driver_kind == DRIVER_NONE))
+                return 0;
         /* The override counts as well: it is written back at the end. */
         return streq(now.driver, d->lease.original_driver) && streq(now.driver_override, d->lease.original_override)
                        ? 0
@@ -114,7 +117,8 @@ static int run_phases(Kernel *k, Job *job) {
         for (job->failed = 0; job->failed < job->n_devices; job->failed++) {
                 JobDevice *d = &job->devices[job->failed];
 
-                if (d->lease.role != ROLE_LEASED)
+                /* A group that the client has claimed by its own iommufd cannot be claimed by another one, and need not be. */
+                if (d->lease.role != ROLE_LEASED || d->stays)
                         continue;
                 r = try_claim(k, d);
                 /* Who opens the nodes himself may do so on a kernel without iommufd. */

@@ -106,6 +106,18 @@ static int give_back(Kernel *k, const Job *job, JobDevice *d) {
         return r < 0 ? r : q;
 }
 
+/* A device that leaves while others of its group stay: it is bound anew, and handed to nobody. */
+static int park(Kernel *k, JobDevice *d) {
+        int r;
+
+        d->step = STEP_SET_OVERRIDE;
+        r = k->ops->set_override(k, d->lease.address, d->lease.driver);
+        if (r < 0)
+                return r;
+        d->step = STEP_BIND;
+        return k->ops->bind(k, d->lease.address, d->lease.driver);
+}
+
 static int see_holders(Kernel *k, Job *job) {
         bool held = false;
 
@@ -133,7 +145,7 @@ static void restore_device(Kernel *k, const Job *job, JobDevice *d, Proof proof)
         if (proof == PROOF_FREE && d->lease.role == ROLE_LEASED)
                 r = reset(k, d);
         if (r >= 0)
-                r = give_back(k, job, d);
+                r = d->stays ? park(k, d) : give_back(k, job, d);
         if (r < 0 && !(r == -ENODEV && is_gone(k, d->lease.address)))
                 d->error = r;
 }
@@ -187,7 +199,7 @@ void restore_undo(Kernel *k, Job *job) {
                 Step step = d->step;
                 r = prove_free(k, d);
                 if (r == PROOF_FREE || r == PROOF_HOST)
-                        r = give_back(k, job, d);
+                        r = d->stays ? park(k, d) : give_back(k, job, d);
                 if (r == -ENODEV && is_gone(k, d->lease.address))
                         r = 0;
                 d->touched = r < 0;
