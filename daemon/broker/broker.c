@@ -33,7 +33,7 @@ World broker_world(const Broker *b) {
 const Holders *broker_holders(const Broker *b, const Lease *l, size_t i) {
         const LeaseRun *run = run_find(b, l);
 
-        return run ? &run->holders[i] : NULL;
+        return run ? &run->devices[i].holders : NULL;
 }
 
 bool broker_is_lifeline(const Broker *b, const Lease *l, int fd) {
@@ -109,8 +109,9 @@ void broker_forget(Broker *b, Address a) {
 /* Some sysfs attributes take the device's lock, which a worker may hold for long: what it works on is not looked at. */
 static bool is_worked_on(const Broker *b, const Device *d) {
         const LeaseRun *run = d->lease ? run_find(b, d->lease) : NULL;
+        const LeaseDevice *ld = run ? lease_device(d->lease, d->facts.address) : NULL;
 
-        return run && run_is_busy(run);
+        return ld && run->devices[run_index(run, ld)].part->task;
 }
 
 void broker_refresh(Broker *b, Address a) {

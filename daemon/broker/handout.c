@@ -9,13 +9,13 @@ static void add(Handout *h, const char *kind, Address a, int fd) {
 static bool can_be_taken(const LeaseRun *run, size_t i) {
         const LeaseDevice *d = &run->lease->devices[i];
 
-        return d->role == ROLE_LEASED && !d->taken && run->fds[i] >= 0;
+        return d->role == ROLE_LEASED && !d->taken && !d->joining && !d->leaving && run->devices[i].fd >= 0;
 }
 
 static void add_devices(const LeaseRun *run, Handout *h) {
         for (size_t i = 0; i < run->lease->n_devices && h->n < HANDOUT_FDS_MAX; i++)
                 if (can_be_taken(run, i))
-                        add(h, "device", run->lease->devices[i].address, run->fds[i]);
+                        add(h, "device", run->lease->devices[i].address, run->devices[i].fd);
 }
 
 void handout_first(const LeaseRun *run, Handout *ret) {
@@ -41,7 +41,7 @@ int handout_devices(const LeaseRun *run, const AddressList *wanted, Handout *ret
                 *culprit = wanted->items[w];
                 if (!d || !can_be_taken(run, i))
                         return -ENOENT;
-                add(ret, "device", d->address, run->fds[i]);
+                add(ret, "device", d->address, run->devices[i].fd);
         }
         return 0;
 }
@@ -67,5 +67,5 @@ void handout_close(LeaseRun *run, const Handout *h) {
         }
         for (size_t i = 0; i < run->lease->n_devices && !keep; i++)
                 if (run->lease->devices[i].taken)
-                        run->fds[i] = fd_close(run->fds[i]);
+                        run->devices[i].fd = fd_close(run->devices[i].fd);
 }

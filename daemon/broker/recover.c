@@ -12,14 +12,15 @@ static void on_lifeline_ended(void *userdata) {
         release_begin(run->broker, run->lease, "its lifeline was closed");
 }
 
-static void note_parts(LeaseRun *run) {
-        for (size_t i = 0; i < run->n_parts; i++) {
-                run->parts[i].prepared = true;
-                run->parts[i].done = true;
+/* What was joining was never handed out: it goes again. */
+static void expel_joining(Lease *l) {
+        for (size_t i = 0; i < l->n_devices; i++) {
+                if (!l->devices[i].joining)
+                        continue;
+                l->devices[i].joining = false;
+                l->devices[i].role = ROLE_LEASED;
+                l->devices[i].leaving = l->devices[i].closed = true;
         }
-        for (size_t i = 0; i < run->lease->n_devices; i++)
-                if (!run->lease->devices[i].released)
-                        run->parts[run->part_of[i]].done = false;
 }
 
 /* An active lease goes on if somebody holds its lifeline. */
@@ -34,6 +35,8 @@ static void resume(LeaseRun *run) {
         if (r < 0)
                 release_begin(b, run->lease,
                               r == -EPIPE ? "its lifeline was closed while iommud was down" : "its lifeline is lost");
+        else
+                release_continue(run);
 }
 
 static void roll_back(LeaseRun *run) {
@@ -51,19 +54,20 @@ static void on_found(Lease *lease, void *userdata) {
         LeaseState was = l->state;
         int r;
 
-        r = run_new(b, l, &run);
-        if (r < 0) {
-                journal_log(LOG_ERR, "Cannot take up lease %s: %s", l->id, strerror(-r));
-                return;
-        }
         r = ledger_open(&b->ledger, l);
         if (r < 0) {
                 journal_log(LOG_ERR, "Lease %s claims what another lease has; it is left alone: %s", l->id, strerror(-r));
-                run_free(run);
+                return;
+        }
+        r = run_new(b, l, &run);
+        if (r < 0) {
+                journal_log(LOG_ERR, "Cannot take up lease %s: %s", l->id, strerror(-r));
+                ledger_close(&b->ledger, TAKE_PTR(l));
                 return;
         }
         TAKE_PTR(l);
-        note_parts(run);
+        expel_joining(run->lease);
+        ledger_update(&b->ledger, run->lease);
         journal_log(LOG_INFO, "Lease %s: taken up again as %s", run->lease->id, lease_state_to_string(was));
         if (b->listener)
                 b->listener->lease_added(run->lease, b->listener_userdata);

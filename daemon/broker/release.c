@@ -4,6 +4,7 @@
 
 #include "broker/release.h"
 #include "system/journal.h"
+#include "util/fd.h"
 #include "util/text.h"
 
 /* While a release waits, it looks who is still there: after a second, then less and less often. */
@@ -21,11 +22,49 @@ static bool may_be_open(const LeaseDevice *d) {
         return d->opened && !d->closed;
 }
 
-static bool part_is_ready(const LeaseRun *run, size_t part) {
-        for (size_t i = 0; i < run->lease->n_devices; i++)
-                if (run->part_of[i] == part && may_be_open(&run->lease->devices[i]))
+static bool is_ending(const LeaseRun *run) {
+        return run->lease->state == LEASE_RELEASING;
+}
+
+/* Is it to go, and can it be tried? */
+static bool can_go(const LeaseRun *run, const LeaseDevice *d) {
+        return (is_ending(run) || d->leaving) && !may_be_open(d);
+}
+
+/* Nothing of the group is handed out any more, and something of it leaves: then it goes back to the host as a whole. */
+static bool group_ends(const LeaseRun *run, int group) {
+        bool leaving = false;
+
+        for (size_t i = 0; i < run->lease->n_devices; i++) {
+                const LeaseDevice *d = &run->lease->devices[i];
+
+                if (d->group != group || d->role != ROLE_LEASED)
+                        continue;
+                if (!can_go(run, d))
                         return false;
-        return true;
+                leaving = true;
+        }
+        return leaving || is_ending(run);
+}
+
+static bool part_is_open(const LeaseRun *run, const LeasePart *part) {
+        for (size_t i = 0; i < run->lease->n_devices; i++)
+                if (run->devices[i].part == part && may_be_open(&run->lease->devices[i]))
+                        return true;
+        return false;
+}
+
+/* Which devices of a part go now: at the end of the lease all of them and together; before, those that leave, and with the last of
+ * a group what was parked or held for it. */
+static bool goes(const LeaseRun *run, size_t i, const void *userdata) {
+        const LeaseDevice *d = &run->lease->devices[i];
+        const LeasePart *part = userdata;
+
+        if (run->devices[i].part != part || d->released)
+                return false;
+        if (is_ending(run))
+                return !part_is_open(run, part);
+        return d->role == ROLE_LEASED ? can_go(run, d) : group_ends(run, d->group);
 }
 
 static void end_lease(LeaseRun *run) {
@@ -59,24 +98,54 @@ static void note_unreleased(LeaseRun *run, const JobDevice *jd) {
         text_append(d->reason, sizeof(d->reason), "cannot %s: %s", step_to_string(jd->step), strerror(-jd->error));
 }
 
-static void note_device_result(LeaseRun *run, const JobDevice *jd) {
-        Broker *b = run->broker;
-        LeaseDevice *d = lease_device(run->lease, jd->lease.address);
+static void note_broken(LeaseRun *run, LeaseDevice *d, const JobDevice *jd) {
         char why[200];
 
-        if (!jd->lease.released) {
-                note_unreleased(run, jd);
+        (void) snprintf(why, sizeof(why), "after lease %.8s the kernel refused to %s (%s): %s", run->lease->id,
+                        step_to_string(jd->step), isempty(d->original_driver) ? "no driver" : d->original_driver,
+                        strerror(-jd->error));
+        ledger_device_broken(&run->broker->ledger, run->lease, d, why);
+        journal_device_broken(run->lease, d, why);
+}
+
+/* The device has left its holder, and its group stays: it is parked, and can be added again. */
+static void note_parked(LeaseRun *run, LeaseDevice *d) {
+        watch_remove(run->broker->watch, d->watch);
+        d->watch = -1;
+        d->role = ROLE_PARKED;
+        d->opened = d->closed = d->taken = d->leaving = d->released = false;
+}
+
+/* Somebody was seen to have it open, so the hint that it was closed was wrong: a device that left by itself stays, one that was asked
+ * to leave goes on waiting. */
+static void note_held(LeaseRun *run, LeaseDevice *d) {
+        if (is_ending(run) || d->role != ROLE_LEASED || !d->leaving)
                 return;
+        d->closed = false;
+        d->leaving = run->devices[run_index(run, d)].asked;
+}
+
+static void note_device_result(LeaseRun *run, const JobDevice *jd, bool held) {
+        LeaseDevice *d = lease_device(run->lease, jd->lease.address);
+        Ledger *ledger = &run->broker->ledger;
+
+        if (held)
+                note_held(run, d);
+        else if (!jd->lease.released)
+                note_unreleased(run, jd);
+        else if (jd->stays && jd->error >= 0)
+                note_parked(run, d);
+        else {
+                ledger_device_released(ledger, run->lease, d);
+                if (jd->error < 0)
+                        note_broken(run, d, jd);
+                else
+                        journal_device_returned(run->lease, d, d->original_driver);
+                if (is_ending(run))
+                        return;
+                run_drop_device(run, jd->lease.address);
+                broker_refresh(run->broker, jd->lease.address);
         }
-        ledger_device_released(&b->ledger, run->lease, d);
-        if (jd->error < 0) {
-                (void) snprintf(why, sizeof(why), "after lease %.8s the kernel refused to %s (%s): %s", run->lease->id,
-                                step_to_string(jd->step),
-                                isempty(d->original_driver) ? "no driver" : d->original_driver, strerror(-jd->error));
-                ledger_device_broken(&b->ledger, run->lease, d, why);
-                journal_device_broken(run->lease, d, why);
-        } else
-                journal_device_returned(run->lease, d, d->original_driver);
 }
 
 static void arm_timer(LeaseRun *run);
@@ -84,36 +153,34 @@ static void arm_timer(LeaseRun *run);
 static void on_restored(Job *job, void *userdata) {
         LeasePart *part = userdata;
         LeaseRun *run = part->run;
+        bool held = job->result == -EBUSY;
 
         part->task = NULL;
         run_take_results(run, job);
-        part->done = true;
-        for (size_t i = 0; i < job->n_devices; i++) {
-                note_device_result(run, &job->devices[i]);
-                part->done = part->done && job->devices[i].lease.released;
-        }
+        for (size_t i = 0; i < job->n_devices; i++)
+                note_device_result(run, &job->devices[i], held);
+        if (job->result < 0 && !held)
+                journal_log(LOG_WARNING, "Lease %s: %s: cannot %s: %s", run->lease->id,
+                            ADDRESS(job->devices[job->failed].lease.address),
+                            step_to_string(job->devices[job->failed].step), strerror(-job->result));
+        ledger_update(&run->broker->ledger, run->lease);
         run_save(run);
-        if (!part->done && job->result != -EBUSY)
-                journal_log(LOG_WARNING, "Lease %s: %s cannot be released yet (%s: %s)", run->lease->id,
-                            ADDRESS(job->devices[job->failed < job->n_devices ? job->failed : 0].lease.address),
-                            step_to_string(job->devices[job->failed < job->n_devices ? job->failed : 0].step),
-                            strerror(-job->result));
-        if (lease_all_released(run->lease)) {
-                end_lease(run);
-                return;
-        }
         broker_lease_changed(run->broker, run->lease);
-        if (!part->done)
-                arm_timer(run);
+        if (job->result < 0)
+                arm_timer(run); /* not at once again */
+        else
+                release_continue(run);
 }
 
-static int restore_part(LeaseRun *run, size_t i) {
+static int restore_part(LeaseRun *run, LeasePart *part) {
         _cleanup_free_ Job *job = malloc(sizeof(*job));
 
         if (!job)
                 return -ENOMEM;
-        run_make_job(run, JOB_RESTORE, i, job);
-        return task_start(run->broker->tasks, job, on_restored, &run->parts[i], &run->parts[i].task);
+        run_make_job(run, JOB_RESTORE, goes, part, job);
+        for (size_t i = 0; i < job->n_devices; i++)
+                job->devices[i].stays = !is_ending(run) && !group_ends(run, job->devices[i].lease.group);
+        return job->n_devices == 0 ? 0 : task_start(run->broker->tasks, job, on_restored, part, &part->task);
 }
 
 static void describe_holders(const Holders *holders, char *buf, size_t size) {
@@ -125,16 +192,16 @@ static void describe_holders(const Holders *holders, char *buf, size_t size) {
 /* What the device waits for, for its StateReason. */
 static void describe_wait(LeaseRun *run, size_t i) {
         const LeaseDevice *ld = &run->lease->devices[i];
-        const LeasePart *part = &run->parts[run->part_of[i]];
+        const LeasePart *part = run->devices[i].part;
         const Job *job = part->task ? task_progress(part->task) : NULL;
         Device *d = device_of(run, i);
 
-        if (!d || ld->released || d->state == DEVICE_BROKEN)
+        if (!d || d->state != DEVICE_RELEASING || ld->released)
                 return;
         d->reason[0] = '\0';
-        if (run->holders[i].n > 0) {
+        if (run->devices[i].holders.n > 0) {
                 text_append(d->reason, sizeof(d->reason), "still open in");
-                describe_holders(&run->holders[i], d->reason, sizeof(d->reason));
+                describe_holders(&run->devices[i].holders, d->reason, sizeof(d->reason));
         } else if (may_be_open(ld))
                 text_append(d->reason, sizeof(d->reason),
                             "a descriptor of it is still open, in no process that can be seen (on its way over a socket?)");
@@ -159,6 +226,10 @@ static void on_holders(Job *job, void *userdata) {
         broker_lease_changed(run->broker, run->lease);
 }
 
+static bool is_any(_unused_ const LeaseRun *run, _unused_ size_t i, _unused_ const void *userdata) {
+        return true;
+}
+
 static void look_for_holders(LeaseRun *run) {
         _cleanup_free_ Job *job = malloc(sizeof(*job));
         int r = -ENOMEM;
@@ -166,7 +237,7 @@ static void look_for_holders(LeaseRun *run) {
         if (run->holders_task)
                 return;
         if (job) {
-                run_make_job(run, JOB_HOLDERS, SIZE_MAX, job);
+                run_make_job(run, JOB_HOLDERS, is_any, NULL, job);
                 r = task_start(run->broker->tasks, job, on_holders, run, &run->holders_task);
         }
         if (r < 0)
@@ -198,24 +269,27 @@ static void arm_timer(LeaseRun *run) {
                 journal_log(LOG_ERR, "Lease %s: no timer: %s", run->lease->id, strerror(-r));
 }
 
+/* Is there anything that has yet to go? */
+static bool is_waiting(const LeaseRun *run) {
+        for (size_t i = 0; i < run->lease->n_devices; i++)
+                if ((is_ending(run) || run->lease->devices[i].leaving) && !run->lease->devices[i].released)
+                        return true;
+        return false;
+}
+
 void release_continue(LeaseRun *run) {
-        bool waiting = false;
+        if (is_ending(run) && lease_all_released(run->lease)) {
+                end_lease(run);
+                return;
+        }
+        for (LeasePart *part = run->parts; part; part = part->next) {
+                int r = part->task || part->preparation ? 0 : restore_part(run, part);
 
-        for (size_t i = 0; i < run->n_parts; i++) {
-                LeasePart *part = &run->parts[i];
-                int r;
-
-                if (part->done)
-                        continue;
-                waiting = true;
-                if (part->task || !part_is_ready(run, i))
-                        continue;
-                r = restore_part(run, i);
                 /* EWOULDBLOCK: a worker of an earlier daemon is still at it, and will be waited for. */
                 if (r < 0 && r != -EWOULDBLOCK)
                         journal_log(LOG_ERR, "Lease %s: cannot start a worker: %s", run->lease->id, strerror(-r));
         }
-        if (waiting)
+        if (is_waiting(run))
                 arm_timer(run);
 }
 
@@ -234,15 +308,22 @@ void release_begin(Broker *b, Lease *l, const char *reason) {
         journal_log(LOG_INFO, "Lease %s: releasing, %s", l->id, reason);
         run->lifeline = lifeline_free(run->lifeline);
         run_close_fds(run);
-        for (size_t i = 0; i < run->n_parts; i++)
-                if (run->parts[i].done)
-                        for (size_t j = 0; j < l->n_devices; j++)
-                                if (run->part_of[j] == i)
-                                        ledger_device_released(&b->ledger, l, &l->devices[j]);
-        if (lease_all_released(l)) {
-                end_lease(run);
-                return;
+        broker_lease_changed(b, l);
+        release_continue(run);
+}
+
+void release_devices(Broker *b, Lease *l, const AddressList *devices) {
+        LeaseRun *run = run_find(b, l);
+
+        for (size_t i = 0; i < devices->n; i++) {
+                LeaseDevice *d = lease_device(l, devices->items[i]);
+                RunDevice *rd = &run->devices[run_index(run, d)];
+
+                d->leaving = rd->asked = true;
+                rd->fd = fd_close(rd->fd);
         }
+        ledger_update(&b->ledger, l);
+        run_save(run);
         broker_lease_changed(b, l);
         release_continue(run);
 }
@@ -296,10 +377,16 @@ void release_note_closed(Broker *b, int wd) {
                         if (!d->opened || d->closed || (wd >= 0 && d->watch != wd))
                                 continue;
                         d->closed = true;
+                        /* Closing the descriptor is leaving. After a loss that cannot be told from being used. */
+                        if (wd >= 0 && d->taken && run->lease->state == LEASE_ACTIVE)
+                                d->leaving = true;
                         hit = true;
-                        run_save(run);
                 }
-                if (hit && run->lease->state == LEASE_RELEASING)
-                        release_continue(run);
+                if (!hit)
+                        continue;
+                ledger_update(&b->ledger, run->lease);
+                run_save(run);
+                broker_lease_changed(b, run->lease);
+                release_continue(run);
         }
 }

@@ -11,7 +11,11 @@ void release_begin(Broker *b, Lease *l, const char *reason);
 /* Asks the leaseholder to let go; at the deadline (microseconds from now, 0: at once) the lease ends all the same. A later
  * revocation may only bring the deadline forward. */
 void release_revoke(Broker *b, Lease *l, const char *reason, uint64_t deadline_usec);
-/* Starts what can be started: parts all of whose descriptors seem closed are proven free and restored. */
+/* Devices leave an active lease by their holder's wish, once their descriptors are closed. Their group goes back to the host when
+ * nothing of it is handed out any more; until then they are parked. */
+void release_devices(Broker *b, Lease *l, const AddressList *devices);
+/* Starts what can be started: what seems closed is proven free, and restored or parked. Ends the lease when all of it is free; the
+ * run may be gone afterwards. */
 void release_continue(LeaseRun *run);
 /* The last descriptor behind this watch may be closed; -1: any may be. */
 void release_note_closed(Broker *b, int wd);

@@ -22,36 +22,140 @@ LeaseRun *run_free(LeaseRun *run) {
         lifeline_free(run->lifeline);
         fd_close(run->lifeline_write);
         run_close_fds(run);
-        free(run->fds);
-        free(run->part_of);
-        free(run->parts);
-        free(run->holders);
+        while (run->parts) {
+                LeasePart *part = run->parts;
+
+                run->parts = part->next;
+                free(part);
+        }
+        while (run->preparations) {
+                Preparation *p = run->preparations;
+
+                run->preparations = p->next;
+                free(p);
+        }
+        free(run->devices);
         free(run);
         return NULL;
 }
 
+static LeasePart *add_part(LeaseRun *run) {
+        LeasePart *part = calloc(1, sizeof(*part));
+
+        if (!part)
+                return NULL;
+        part->run = run;
+        part->next = run->parts;
+        run->parts = part;
+        return part;
+}
+
+/* An old device whose part the new one has to share, since they have a group or a reset set in common. */
+static LeasePart *part_of_relative(const LeaseRun *run, size_t first, const LeaseDevice *d) {
+        for (size_t i = 0; i < first; i++) {
+                LeaseDevice two[2] = { run->lease->devices[i], *d };
+                size_t part[2];
+
+                if (partition_devices(two, 2, part) == 1)
+                        return run->devices[i].part;
+        }
+        return NULL;
+}
+
+/* Joins two parts into one; -EBUSY if a worker is at one of them. */
+static int merge_parts(LeaseRun *run, LeasePart *into, LeasePart *from) {
+        LeasePart **link = &run->parts;
+
+        if (into == from)
+                return 0;
+        if (into->task || from->task)
+                return -EBUSY;
+        for (size_t i = 0; i < run->lease->n_devices; i++)
+                if (run->devices[i].part == from)
+                        run->devices[i].part = into;
+        while (*link != from)
+                link = &(*link)->next;
+        *link = from->next;
+        free(from);
+        return 0;
+}
+
+/* Parts whose devices have all left. */
+static void drop_empty_parts(LeaseRun *run, size_t n) {
+        LeasePart **link = &run->parts;
+
+        while (*link) {
+                LeasePart *part = *link;
+                bool empty = !part->task && !part->preparation;
+
+                for (size_t i = 0; i < n && empty; i++)
+                        empty = run->devices[i].part != part;
+                if (!empty) {
+                        link = &part->next;
+                        continue;
+                }
+                *link = part->next;
+                free(part);
+        }
+}
+
+int run_extend(LeaseRun *run, size_t first) {
+        size_t n = run->lease->n_devices;
+        _cleanup_free_ size_t *part = calloc(n + 1, sizeof(size_t));
+        RunDevice *grown = reallocarray(run->devices, n + 1, sizeof(*grown));
+        int r;
+
+        if (grown)
+                run->devices = grown;
+        if (!grown || !part)
+                return -ENOMEM;
+        drop_empty_parts(run, first);
+        for (size_t i = first; i < n; i++)
+                run->devices[i] = (RunDevice){ .fd = -EBADF };
+        (void) partition_devices(run->lease->devices + first, n - first, part);
+        for (size_t i = first; i < n; i++) {
+                LeasePart *old = part_of_relative(run, first, &run->lease->devices[i]);
+
+                /* The first of its part makes it; an old relative is joined by all of it. */
+                for (size_t j = first; j < i && !run->devices[i].part; j++)
+                        if (part[j - first] == part[i - first])
+                                run->devices[i].part = run->devices[j].part;
+                if (old && (old->task || old->preparation))
+                        return -EBUSY;
+                if (!run->devices[i].part)
+                        run->devices[i].part = old ?: add_part(run);
+                if (!run->devices[i].part)
+                        return -ENOMEM;
+                r = old ? merge_parts(run, old, run->devices[i].part) : 0;
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+void run_drop_device(LeaseRun *run, Address a) {
+        LeaseDevice *d = lease_device(run->lease, a);
+        size_t i = run_index(run, d);
+
+        watch_remove(run->broker->watch, d->watch);
+        fd_close(run->devices[i].fd);
+        /* As the ledger does it: the last one takes its place. */
+        run->devices[i] = run->devices[run->lease->n_devices - 1];
+        ledger_leave(&run->broker->ledger, run->lease, a);
+}
+
 int run_new(Broker *b, Lease *l, LeaseRun **ret) {
         _cleanup_(run_freep) LeaseRun *run = calloc(1, sizeof(*run));
-        size_t n = l->n_devices;
+        int r;
 
         if (!run)
                 return -ENOMEM;
         run->broker = b;
         run->lease = l;
         run->lifeline_write = run->iommufd = -EBADF;
-        run->fds = calloc(n, sizeof(int));
-        run->part_of = calloc(n, sizeof(size_t));
-        run->holders = calloc(n, sizeof(Holders));
-        if (!run->fds || !run->part_of || !run->holders)
-                return -ENOMEM;
-        for (size_t i = 0; i < n; i++)
-                run->fds[i] = -EBADF;
-        run->n_parts = partition_devices(l->devices, n, run->part_of);
-        run->parts = calloc(run->n_parts, sizeof(LeasePart));
-        if (!run->parts)
-                return -ENOMEM;
-        for (size_t i = 0; i < run->n_parts; i++)
-                run->parts[i].run = run;
+        r = run_extend(run, 0);
+        if (r < 0)
+                return r;
         run->next = b->runs;
         b->runs = run;
         *ret = TAKE_PTR(run);
@@ -66,7 +170,7 @@ LeaseRun *run_find(const Broker *b, const Lease *l) {
         return run;
 }
 
-void run_make_job(const LeaseRun *run, JobKind kind, size_t part, Job *ret) {
+void run_make_job(const LeaseRun *run, JobKind kind, run_wanted_t wanted, const void *userdata, Job *ret) {
         const Lease *l = run->lease;
 
         memset(ret, 0, offsetof(Job, devices));
@@ -78,7 +182,7 @@ void run_make_job(const LeaseRun *run, JobKind kind, size_t part, Job *ret) {
         ret->ioas = run->ioas;
         ret->inotify_fd = watch_fd(run->broker->watch);
         for (size_t i = 0; i < l->n_devices && ret->n_devices < JOB_DEVICES_MAX; i++)
-                if (part == SIZE_MAX || run->part_of[i] == part)
+                if (wanted(run, i, userdata))
                         ret->devices[ret->n_devices++] = (JobDevice){ .lease = l->devices[i], .fd = -EBADF };
 }
 
@@ -86,34 +190,38 @@ void run_take_results(LeaseRun *run, Job *job) {
         for (size_t i = 0; i < job->n_devices; i++) {
                 JobDevice *from = &job->devices[i];
                 LeaseDevice *to = lease_device(run->lease, from->lease.address);
-                size_t at = (size_t) (to - run->lease->devices);
+                RunDevice *rd;
 
-                run->holders[at] = from->holders;
+                if (!to)
+                        continue; /* it left while somebody only looked */
+                rd = &run->devices[run_index(run, to)];
+                rd->holders = from->holders;
                 if (job->kind == JOB_HOLDERS)
                         continue;
                 /* What happened in the daemon meanwhile (the client closed it) is not undone by an older copy. */
-                bool closed = to->closed, taken = to->taken;
+                bool closed = to->closed, taken = to->taken, leaving = to->leaving;
 
                 *to = from->lease;
                 to->closed = closed;
                 to->taken = taken;
+                to->leaving = leaving;
                 if (from->fd >= 0) {
-                        fd_close(run->fds[at]);
-                        run->fds[at] = TAKE_FD(from->fd);
+                        fd_close(rd->fd);
+                        rd->fd = TAKE_FD(from->fd);
                 }
         }
 }
 
 bool run_is_busy(const LeaseRun *run) {
-        for (size_t i = 0; i < run->n_parts; i++)
-                if (run->parts[i].task)
+        for (const LeasePart *part = run->parts; part; part = part->next)
+                if (part->task)
                         return true;
         return run->open_task || run->holders_task;
 }
 
 void run_close_fds(LeaseRun *run) {
-        for (size_t i = 0; run->fds && i < run->lease->n_devices; i++)
-                run->fds[i] = fd_close(run->fds[i]);
+        for (size_t i = 0; run->devices && i < run->lease->n_devices; i++)
+                run->devices[i].fd = fd_close(run->devices[i].fd);
         run->iommufd = fd_close(run->iommufd);
 }
 

@@ -6,13 +6,22 @@
 
 /* A lease at run time: what it needs beyond the plain value, from Acquire until its release is proven. Private to the broker. */
 
-/* Devices that are prepared and released together, see core/partition.h. */
+typedef struct Preparation Preparation;
+
+/* Devices that are prepared and released together, see core/partition.h; one worker at a time is at work on them. */
 typedef struct LeasePart {
+        struct LeasePart *next; /* LeaseRun::parts */
         LeaseRun *run;
-        Task *task;    /* a worker is at work on it, or in line */
-        bool prepared; /* or recovered: there is something to release */
-        bool done;     /* released */
+        Task *task;               /* at work, or in line */
+        Preparation *preparation; /* while its devices are being made ready */
 } LeasePart;
+
+typedef struct RunDevice {
+        LeasePart *part;
+        int fd;          /* not handed out yet; an attached lease keeps a copy */
+        bool asked;      /* its holder asked for it to leave; otherwise it leaves because it was closed */
+        Holders holders; /* who has it open, as of the last look */
+} RunDevice;
 
 typedef struct JobFailure {
         bool set;
@@ -20,7 +29,20 @@ typedef struct JobFailure {
         char text[512];
 } JobFailure;
 
-typedef void (*acquire_done_t)(Lease *l, const char *error_name, const char *text, void *userdata);
+/* added: the devices that became ready, NULL with error_name set. l is NULL if there is no lease (any more). */
+typedef void (*acquire_done_t)(Lease *l, const AddressList *added, const char *error_name, const char *text, void *userdata);
+
+/* Devices on their way into a lease: those of Acquire, or those of one AddDevices. */
+struct Preparation {
+        Preparation *next; /* LeaseRun::preparations */
+        LeaseRun *run;
+        bool initial; /* of Acquire: without them there is no lease */
+        AddressList devices;
+        AddressList stays; /* those whose groups the lease owned before: when they fail they are parked, not given back */
+        JobFailure failure;
+        acquire_done_t done; /* until it was called */
+        void *userdata;
+};
 
 struct LeaseRun {
         LeaseRun *next; /* Broker::runs */
@@ -30,31 +52,33 @@ struct LeaseRun {
         int lifeline_write; /* until it is handed out */
         int iommufd;        /* until it is handed out; an attached lease keeps a copy */
         uint32_t ioas;
-        int *fds;           /* as lease->devices: what is not handed out yet; an attached lease keeps copies */
-        size_t *part_of;    /* as lease->devices: the part that it belongs to */
+        RunDevice *devices; /* as lease->devices */
         LeasePart *parts;
-        size_t n_parts;
+        Preparation *preparations;
         Task *open_task;    /* opens the iommufd */
         Task *holders_task;
-        Holders *holders;   /* as lease->devices: who still has it, as of the last look */
         sd_event_source *timer;
         uint64_t timer_interval;
         sd_event_source *revoke_timer;
         char revoke_reason[160];
-        acquire_done_t done; /* until it was called */
-        void *done_userdata;
-        JobFailure failure;
         char end_reason[160]; /* asked to end while it was being prepared */
 };
 
-/* Takes the lease over as the ledger does: its parts are computed, nothing is started. */
+/* Makes the run of a lease that the ledger has; nothing is started. */
 int run_new(Broker *b, Lease *l, LeaseRun **ret);
 LeaseRun *run_free(LeaseRun *run);
 DEFINE_CLEANUP(LeaseRun, run_free)
 LeaseRun *run_find(const Broker *b, const Lease *l);
 
-/* A job over one part of the lease, or over all of it (part == SIZE_MAX). */
-void run_make_job(const LeaseRun *run, JobKind kind, size_t part, Job *ret);
+/* After ledger_join(): the new devices, from index first on, get their parts. -EBUSY: one of them belongs to a part at which a
+ * worker is. */
+int run_extend(LeaseRun *run, size_t first);
+/* Lets a device leave the lease and the ledger. */
+void run_drop_device(LeaseRun *run, Address a);
+
+/* A job over the devices that wanted says yes to. */
+typedef bool (*run_wanted_t)(const LeaseRun *run, size_t i, const void *userdata);
+void run_make_job(const LeaseRun *run, JobKind kind, run_wanted_t wanted, const void *userdata, Job *ret);
 /* What the job found out goes back into the lease; its descriptors into the run. */
 void run_take_results(LeaseRun *run, Job *job);
 /* Any worker at work for it? */
@@ -63,3 +87,7 @@ bool run_is_busy(const LeaseRun *run);
 void run_close_fds(LeaseRun *run);
 /* Writes the lease file; a failure is logged, since nothing that was granted can be taken back for it. */
 void run_save(const LeaseRun *run);
+
+static inline size_t run_index(const LeaseRun *run, const LeaseDevice *d) {
+        return (size_t) (d - run->lease->devices);
+}
