@@ -12,7 +12,7 @@
 #include "system/journal.h"
 #include "util/text.h"
 
-/* One Acquire. The handler is entered from the top each time something that it waited for has come, and trusts nothing that it
+/* One Acquire or AddDevices. The handler is entered from the top each time something that it waited for has come, and trusts nothing that it
  * looked up the time before:
  *
  *   1. Who asks? Too many calls under way? What is asked?             -> refusals that need no look at the machine
@@ -20,13 +20,16 @@
  *   3. each authorization that it needs and has no verdict yet        -> polkit is asked, back to 1 when it has answered
  *   4. the devices are looked at anew (in a worker)                   -> back to 1; what is seen may need another right
  *   5. what blocks now blocks; with "wait" until a device comes free  -> back to 1, or refusal
- *   6. acquire_start()                                                -> on_acquired() answers
+ *   6. acquire_start() or acquire_join()                              -> on_acquired() or on_joined() answers
+ *
+ * AddDevices goes the same way; its lifeline is proven anew each time.
  */
 
 typedef struct Judgement {
         Request request;
         Options options;
-        Client *client; /* who is to be charged */
+        Client *client; /* who is to be charged; who asks, if devices are to join a lease */
+        Lease *lease;   /* that they are to join */
         Plan plan;
         Findings findings;
 } Judgement;
@@ -72,6 +75,14 @@ static int begin(Bus *bus, sd_bus_message *m, OptionSet set, Judgement *j, Call 
         }
         *ret = c;
         j->request.restore = true;
+        if (set == OPTIONS_ADD) {
+                r = bus_proven_lease(bus, m, &j->lease, error);
+                if (r < 0)
+                        return r;
+                j->request.joins = j->lease;
+                j->request.hand_over = j->lease->hand_over;
+                j->request.restore = j->lease->restore;
+        }
         r = options_read_devices(m, false, &j->request.devices, error);
         if (r < 0)
                 return r;
@@ -80,7 +91,8 @@ static int begin(Bus *bus, sd_bus_message *m, OptionSet set, Judgement *j, Call 
 
 static int examine_now(Bus *bus, Judgement *j) {
         World world = broker_world(bus->broker);
-        Usage usage = ledger_usage(&bus->broker->ledger, j->client->caller.uid);
+        uid_t charged = j->lease ? j->lease->uid : j->client->caller.uid;
+        Usage usage = ledger_usage(&bus->broker->ledger, charged);
 
         return examine(&world, &j->client->caller, &usage, &j->request, &j->plan, &j->findings);
 }
@@ -232,7 +244,8 @@ static int send_lease(Bus *bus, Call *c, Lease *l) {
         return r < 0 ? r : grant_send(bus, reply, run, &handout);
 }
 
-static void on_acquired(Lease *l, const char *error_name, const char *text, void *userdata) {
+static void on_acquired(Lease *l, _unused_ const AddressList *added, const char *error_name, const char *text,
+                        void *userdata) {
         Call *c = userdata;
         Bus *bus = c->list->userdata;
         int r;
@@ -258,6 +271,53 @@ static void on_acquired(Lease *l, const char *error_name, const char *text, void
         }
         polkit_forget(bus->polkit, c->message);
         call_end(c);
+}
+
+static int send_added(Bus *bus, Call *c, Lease *l, const AddressList *added) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        _cleanup_free_ AddressList *wanted = calloc(1, sizeof(*wanted));
+        LeaseRun *run = run_find(bus->broker, l);
+        Handout handout = {};
+        Address culprit;
+        int r = 0;
+
+        if (!wanted)
+                return -ENOMEM;
+        for (size_t i = 0; i < added->n && wanted->n < HANDOUT_FDS_MAX; i++)
+                if (lease_device(l, added->items[i])->role == ROLE_LEASED)
+                        (void) address_list_add(wanted, added->items[i]);
+        if (l->hand_over != HAND_OVER_NONE)
+                r = handout_devices(run, wanted, &handout, &culprit);
+        if (r >= 0)
+                r = sd_bus_message_new_method_return(c->message, &reply);
+        if (r >= 0)
+                r = grant_append(reply, bus, l, &handout);
+        return r < 0 ? r : grant_send(bus, reply, run, &handout);
+}
+
+static void on_joined(Lease *l, const AddressList *added, const char *error_name, const char *text, void *userdata) {
+        Call *c = userdata;
+        Bus *bus = c->list->userdata;
+        int r;
+
+        if (!l) {
+                (void) bus_refuse(bus, c->message, c->client, error_name, "%s", text);
+                return;
+        }
+        r = send_added(bus, c, l, added);
+        if (r < 0) {
+                release_devices(bus->broker, l, added);
+                (void) bus_refuse(bus, c->message, c->client, ERROR_FAILED, "cannot hand the devices out: %s", strerror(-r));
+                return;
+        }
+        polkit_forget(bus->polkit, c->message);
+        call_end(c);
+}
+
+static int start(Bus *bus, Call *c, Judgement *j) {
+        if (j->lease)
+                return acquire_join(bus->broker, j->lease, &j->plan, on_joined, c);
+        return acquire_start(bus->broker, &j->plan, &j->request, c->client, on_acquired, c);
 }
 
 /* Steps 4 to 6. */
@@ -288,21 +348,24 @@ static int proceed(Bus *bus, sd_bus_message *m, Call *c, Judgement *j, bool fres
         }
         client_free(c->client);
         c->client = TAKE_PTR(j->client);
-        r = acquire_start(bus->broker, &j->plan, &j->request, c->client, on_acquired, c);
+        r = start(bus, c, j);
+        if (r == -EBUSY)
+                return bus_refuse(bus, m, c->client, ERROR_DEVICE_BUSY, "a worker is at work on the devices; try again");
+        if (r == -ESHUTDOWN)
+                return bus_refuse(bus, m, c->client, ERROR_DEVICE_BUSY, "the lease is ending");
         return r < 0 ? give_up(bus, m, c->client, r, error) : 1;
 }
 
-int acquire_bus_method_acquire(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+static int handle(Bus *bus, sd_bus_message *m, OptionSet set, sd_bus_error *error) {
         _cleanup_(judgement_freep) Judgement *j = calloc(1, sizeof(*j));
         const Finding *f;
-        Bus *bus = userdata;
         Call *c = NULL;
         bool fresh;
         int r;
 
         if (!j)
                 return -ENOMEM;
-        r = begin(bus, m, OPTIONS_ACQUIRE, j, &c, error);
+        r = begin(bus, m, set, j, &c, error);
         if (r < 0)
                 return give_up(bus, m, j->client, r, error);
         fresh = TAKE(c->looked, false);
@@ -324,6 +387,14 @@ int acquire_bus_method_acquire(sd_bus_message *m, void *userdata, sd_bus_error *
         if (r < 0)
                 return give_up(bus, m, j->client, r, error);
         return proceed(bus, m, c, j, fresh, error);
+}
+
+int acquire_bus_method_acquire(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return handle(userdata, m, OPTIONS_ACQUIRE, error);
+}
+
+int acquire_bus_method_add_devices(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return handle(userdata, m, OPTIONS_ADD, error);
 }
 
 /* --- Explain --- */

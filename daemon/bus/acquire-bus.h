@@ -3,6 +3,7 @@
 
 #include "bus/bus.h"
 
-/* Manager.Acquire and Manager.Explain: the calls that judge a request. */
+/* Manager.Acquire, Lease.AddDevices and Manager.Explain: the calls that judge a request. */
 int acquire_bus_method_acquire(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int acquire_bus_method_explain(sd_bus_message *m, void *userdata, sd_bus_error *error);
+int acquire_bus_method_add_devices(sd_bus_message *m, void *userdata, sd_bus_error *error);

@@ -56,6 +56,9 @@ int bus_refuse(Bus *bus, sd_bus_message *m, const Client *client, const char *er
 /* Who sent the message; answers with an error itself and returns 0 if that cannot be known. */
 int bus_client(Bus *bus, sd_bus_message *m, Client **ret, sd_bus_error *error);
 
+/* The lease of a method's object, if the next argument is its lifeline; otherwise an error that is set. */
+int bus_proven_lease(Bus *bus, sd_bus_message *m, Lease **ret, sd_bus_error *error);
+
 /* vtables, each at the bottom of its file */
 extern const sd_bus_vtable bus_manager_vtable[], bus_device_vtable[], bus_group_vtable[], bus_lease_vtable[];
 

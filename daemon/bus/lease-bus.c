@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "broker/release.h"
+#include "bus/acquire-bus.h"
 #include "bus/grant.h"
 #include "bus/options.h"
 #include "bus/property.h"
@@ -14,8 +15,7 @@ static Lease *lease_at(const Bus *bus, const char *path) {
         return id ? ledger_lease(&bus->broker->ledger, id) : NULL;
 }
 
-/* The lease of a method's object, if its first argument is the lifeline. */
-static int proven_lease(Bus *bus, sd_bus_message *m, Lease **ret, sd_bus_error *error) {
+int bus_proven_lease(Bus *bus, sd_bus_message *m, Lease **ret, sd_bus_error *error) {
         Lease *l = lease_at(bus, sd_bus_message_get_path(m));
         int fd, r;
 
@@ -45,7 +45,7 @@ static int method_take_devices(sd_bus_message *m, void *userdata, sd_bus_error *
 
         if (!wanted)
                 return -ENOMEM;
-        r = proven_lease(bus, m, &l, error);
+        r = bus_proven_lease(bus, m, &l, error);
         if (r >= 0)
                 r = options_read_devices(m, true, wanted, error);
         if (r >= 0)
@@ -68,6 +68,37 @@ static int method_take_devices(sd_bus_message *m, void *userdata, sd_bus_error *
         return r < 0 ? r : grant_send(bus, reply, run, &handout);
 }
 
+static int method_remove_devices(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        _cleanup_free_ AddressList *devices = malloc(sizeof(*devices));
+        Request request = {};
+        Bus *bus = userdata;
+        Options options;
+        Lease *l;
+        int r;
+
+        if (!devices)
+                return -ENOMEM;
+        r = bus_proven_lease(bus, m, &l, error);
+        if (r >= 0)
+                r = options_read_devices(m, false, devices, error);
+        if (r >= 0)
+                r = options_read(m, OPTIONS_NONE, &request, &options, error);
+        if (r < 0)
+                return r;
+        if (l->state != LEASE_ACTIVE)
+                return sd_bus_error_setf(error, ERROR_DEVICE_BUSY, "the lease is %s", lease_state_to_string(l->state));
+        for (size_t i = 0; i < devices->n; i++) {
+                const LeaseDevice *d = lease_device(l, devices->items[i]);
+
+                if (!d || d->role != ROLE_LEASED || d->joining)
+                        return sd_bus_error_setf(error, ERROR_NO_SUCH_DEVICE,
+                                                 "%s is no device of this lease; its property Devices lists them",
+                                                 ADDRESS(devices->items[i]));
+        }
+        release_devices(bus->broker, l, devices);
+        return sd_bus_reply_method_return(m, "");
+}
+
 static int method_release(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         Request request = {};
         Bus *bus = userdata;
@@ -75,7 +106,7 @@ static int method_release(sd_bus_message *m, void *userdata, sd_bus_error *error
         Lease *l;
         int r;
 
-        r = proven_lease(bus, m, &l, error);
+        r = bus_proven_lease(bus, m, &l, error);
         if (r >= 0)
                 r = options_read(m, OPTIONS_NONE, &request, &options, error);
         if (r < 0)
@@ -225,7 +256,7 @@ GETTER(get_holders) {
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
-char *bus_lease_changing[] = { (char *) "Devices", (char *) "Parked", (char *) "State", (char *) "StateReason",
+char *bus_lease_changing[] = { (char *) "Devices", (char *) "Groups", (char *) "Parked", (char *) "State", (char *) "StateReason",
                                (char *) "Holders", (char *) "RevokeDeadline", NULL };
 
 #define CONST SD_BUS_VTABLE_PROPERTY_CONST
@@ -236,6 +267,11 @@ const sd_bus_vtable bus_lease_vtable[] = {
         SD_BUS_METHOD_WITH_ARGS("TakeDevices", SD_BUS_ARGS("h", lifeline, "as", devices, "a{sv}", options),
                                 SD_BUS_RESULT("a(ssh)", fds, "a{sa{sv}}", found), method_take_devices,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("AddDevices", SD_BUS_ARGS("h", lifeline, "as", devices, "a{sv}", options),
+                                SD_BUS_RESULT("a(ssh)", fds, "a{sa{sv}}", found), acquire_bus_method_add_devices,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("RemoveDevices", SD_BUS_ARGS("h", lifeline, "as", devices, "a{sv}", options),
+                                SD_BUS_NO_RESULT, method_remove_devices, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Release", SD_BUS_ARGS("h", lifeline, "a{sv}", options), SD_BUS_NO_RESULT, method_release,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Revoke", SD_BUS_ARGS("s", reason, "t", deadline_usec, "a{sv}", options), SD_BUS_NO_RESULT,
@@ -248,7 +284,7 @@ const sd_bus_vtable bus_lease_vtable[] = {
         SD_BUS_PROPERTY("Unit", "s", get_unit, 0, CONST),
         SD_BUS_PROPERTY("CGroup", "s", get_cgroup, 0, CONST),
         SD_BUS_PROPERTY("Devices", "as", get_devices, 0, TOLD),
-        SD_BUS_PROPERTY("Groups", "ao", get_groups, 0, CONST),
+        SD_BUS_PROPERTY("Groups", "ao", get_groups, 0, TOLD),
         SD_BUS_PROPERTY("Parked", "as", get_parked, 0, TOLD),
         SD_BUS_PROPERTY("HandOver", "s", get_hand_over, 0, CONST),
         SD_BUS_PROPERTY("State", "s", get_state, 0, TOLD),

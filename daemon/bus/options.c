@@ -142,6 +142,7 @@ static int read_as(Decoding *d) {
 #define FOR_ACQUIRE (1u << OPTIONS_ACQUIRE)
 #define FOR_EXPLAIN (1u << OPTIONS_EXPLAIN)
 #define FOR_BOTH    (FOR_ACQUIRE | FOR_EXPLAIN)
+#define FOR_ADD     (1u << OPTIONS_ADD) /* what is of the lease and not of the devices is fixed when they join */
 
 static const struct {
         const char *name, *signature;
@@ -149,13 +150,13 @@ static const struct {
         int (*read)(Decoding *d);
 } known[] = {
         { "hand-over", "s", FOR_BOTH, read_hand_over },
-        { "members", "as", FOR_BOTH, read_members },
-        { "driver", "s", FOR_BOTH, read_driver },
-        { "reservation", "s", FOR_BOTH, read_reservation },
+        { "members", "as", FOR_BOTH | FOR_ADD, read_members },
+        { "driver", "s", FOR_BOTH | FOR_ADD, read_driver },
+        { "reservation", "s", FOR_BOTH | FOR_ADD, read_reservation },
         { "pasids", "u", FOR_BOTH | 1u << OPTIONS_CHOOSE_DRIVER, read_pasids },
-        { "force-in-use", "b", FOR_BOTH, read_force_in_use },
+        { "force-in-use", "b", FOR_BOTH | FOR_ADD, read_force_in_use },
         { "restore", "b", FOR_BOTH, read_restore },
-        { "wait", "t", FOR_ACQUIRE, read_wait },
+        { "wait", "t", FOR_ACQUIRE | FOR_ADD, read_wait },
         { "for", "h", FOR_ACQUIRE, read_for },
         { "as", "u", FOR_EXPLAIN, read_as },
 };

@@ -17,6 +17,7 @@ typedef struct Options {
 typedef enum OptionSet {
         OPTIONS_ACQUIRE,
         OPTIONS_EXPLAIN,
+        OPTIONS_ADD,
         OPTIONS_CHOOSE_DRIVER,
         OPTIONS_NONE,
 } OptionSet;
