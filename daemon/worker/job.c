@@ -23,6 +23,18 @@ const char *step_to_string(Step s) {
         return s < _STEP_MAX ? names[s] : "invalid";
 }
 
+int job_anchor(Kernel *k, const Job *job, JobDevice *d) {
+        int r;
+
+        d->step = STEP_OPEN;
+        r = k->ops->open_cdev(k, d->lease.address);
+        if (r < 0)
+                return r;
+        d->fd = r;
+        d->step = STEP_BIND_IOMMUFD;
+        return k->ops->bind_iommufd(k, d->fd, job->iommufd, &d->lease.bound);
+}
+
 static int setup(Kernel *k) {
         /* A machine may lack any of them; what that means is said when a request needs it. */
         static const char *const modules[] = { "vfio_pci", "vfio_iommu_type1", "iommufd" };
@@ -66,6 +78,18 @@ static int find_uses(Kernel *k, Job *job) {
         return 0;
 }
 
+static int close_all(Kernel *k, Job *job) {
+        for (size_t i = 0; i < job->n_devices; i++) {
+                if (job->devices[i].fd >= 0)
+                        k->ops->close_fd(k, job->devices[i].fd);
+                job->devices[i].fd = -EBADF;
+        }
+        if (job->iommufd >= 0)
+                k->ops->close_fd(k, job->iommufd);
+        job->iommufd = -EBADF;
+        return 0;
+}
+
 void job_run(Kernel *k, Job *job) {
         switch (job->kind) {
         case JOB_SETUP:
@@ -85,6 +109,9 @@ void job_run(Kernel *k, Job *job) {
                 break;
         case JOB_USES:
                 job->result = find_uses(k, job);
+                break;
+        case JOB_CLOSE:
+                job->result = close_all(k, job);
                 break;
         default:
                 job->result = -EINVAL;

@@ -14,6 +14,7 @@ typedef enum JobKind {
         JOB_RESTORE, /* prove devices free and give them back */
         JOB_HOLDERS, /* who has them open? */
         JOB_USES,    /* what does the host use them for? */
+        JOB_CLOSE,   /* close descriptors of ours: the last close of a bound device resets it, which takes up to a minute */
         _JOB_KIND_MAX,
 } JobKind;
 
@@ -38,7 +39,7 @@ typedef enum Step {
 
 typedef struct JobDevice {
         LeaseDevice lease; /* in: the plan; out: driver, opened, watch, bound, ioas, pt, released */
-        int fd;            /* out: the descriptor to hand over, -EBADF for none */
+        int fd;            /* out: the descriptor to hand over, -EBADF for none; in for JOB_CLOSE, consumed */
         bool stays;        /* in: its group goes on being owned, so it is parked and not given back; a claim is not tried */
         bool touched;      /* something of it was changed */
         Step step;         /* the last one begun: what a stuck worker is stuck in */
@@ -49,9 +50,10 @@ typedef struct JobDevice {
 typedef struct Job {
         JobKind kind;
         HandOver hand_over;
+        bool anchor; /* parked devices are bound to the iommufd, for a lease with reset-set */
         bool restore;
         bool per_process;
-        int iommufd; /* in for JOB_PREPARE of an attached hand-over, out for JOB_IOMMUFD */
+        int iommufd; /* in for JOB_PREPARE and JOB_RESTORE, out for JOB_IOMMUFD; in for JOB_CLOSE, consumed */
         uint32_t ioas;
         int inotify_fd;
         HostUses *uses; /* out for JOB_USES: shared memory, one for each device */
@@ -60,6 +62,10 @@ typedef struct Job {
         int result;    /* 0 or a negative errno; -EBUSY of JOB_RESTORE: there are holders and nothing was done */
         size_t failed; /* the device it failed for */
 } Job;
+
+/* Binds a parked device to the lease's iommufd and leaves its descriptor in d->fd: as long as that is open the kernel counts its whole
+ * group as owned by the lease (VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED). */
+int job_anchor(Kernel *k, const Job *job, JobDevice *d);
 
 /* The part of it that is in use. */
 static inline size_t job_size(const Job *job) {

@@ -128,9 +128,14 @@ static int run_phases(Kernel *k, Job *job) {
                         return r;
         }
         for (job->failed = 0; job->failed < job->n_devices && job->hand_over != HAND_OVER_NONE; job->failed++) {
-                if (job->devices[job->failed].lease.role != ROLE_LEASED)
+                JobDevice *d = &job->devices[job->failed];
+
+                if (d->lease.role == ROLE_LEASED)
+                        r = open_for_client(k, job, d);
+                else if (d->lease.role == ROLE_PARKED && job->anchor)
+                        r = job_anchor(k, job, d);
+                else
                         continue;
-                r = open_for_client(k, job, &job->devices[job->failed]);
                 if (r < 0)
                         return r;
         }

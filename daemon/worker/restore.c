@@ -107,7 +107,7 @@ static int give_back(Kernel *k, const Job *job, JobDevice *d) {
 }
 
 /* A device that leaves while others of its group stay: it is bound anew, and handed to nobody. */
-static int park(Kernel *k, JobDevice *d) {
+static int park(Kernel *k, const Job *job, JobDevice *d) {
         int r;
 
         d->step = STEP_SET_OVERRIDE;
@@ -115,7 +115,8 @@ static int park(Kernel *k, JobDevice *d) {
         if (r < 0)
                 return r;
         d->step = STEP_BIND;
-        return k->ops->bind(k, d->lease.address, d->lease.driver);
+        r = k->ops->bind(k, d->lease.address, d->lease.driver);
+        return r < 0 || !job->anchor ? r : job_anchor(k, job, d);
 }
 
 static int see_holders(Kernel *k, Job *job) {
@@ -145,7 +146,7 @@ static void restore_device(Kernel *k, const Job *job, JobDevice *d, Proof proof)
         if (proof == PROOF_FREE && d->lease.role == ROLE_LEASED)
                 r = reset(k, d);
         if (r >= 0)
-                r = d->stays ? park(k, d) : give_back(k, job, d);
+                r = d->stays ? park(k, job, d) : give_back(k, job, d);
         if (r < 0 && !(r == -ENODEV && is_gone(k, d->lease.address)))
                 d->error = r;
 }
@@ -199,7 +200,7 @@ void restore_undo(Kernel *k, Job *job) {
                 Step step = d->step;
                 r = prove_free(k, d);
                 if (r == PROOF_FREE || r == PROOF_HOST)
-                        r = d->stays ? park(k, d) : give_back(k, job, d);
+                        r = d->stays ? park(k, job, d) : give_back(k, job, d);
                 if (r == -ENODEV && is_gone(k, d->lease.address))
                         r = 0;
                 d->touched = r < 0;

@@ -135,8 +135,25 @@ static void keep_only(int *keep, size_t n) {
         (void) close_range(first, ~0U, 0);
 }
 
+#define KEEP_MAX (WORKER_LOCKS_MAX + JOB_DEVICES_MAX + 3)
+
+/* Which descriptors the worker needs. */
+static size_t list_needed(const Job *job, int socket, const int *locks, size_t n_locks, int keep[static KEEP_MAX]) {
+        size_t n = 0;
+
+        keep[n++] = socket;
+        keep[n++] = job->inotify_fd;
+        if (job->kind == JOB_PREPARE || job->kind == JOB_RESTORE || job->kind == JOB_CLOSE)
+                keep[n++] = job->iommufd;
+        for (size_t i = 0; i < n_locks; i++)
+                keep[n++] = locks[i];
+        for (size_t i = 0; i < job->n_devices && job->kind == JOB_CLOSE; i++)
+                keep[n++] = job->devices[i].fd;
+        return n;
+}
+
 static _Noreturn void child(Job *job, int socket, const int *locks, size_t n_locks, pid_t parent) {
-        int keep[WORKER_LOCKS_MAX + 3] = { socket, job->inotify_fd, job->kind == JOB_PREPARE ? job->iommufd : -EBADF };
+        int keep[KEEP_MAX];
         sigset_t none;
         Kernel *k;
         int r;
@@ -145,9 +162,7 @@ static _Noreturn void child(Job *job, int socket, const int *locks, size_t n_loc
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != parent)
                 _exit(EXIT_FAILURE); /* it died before the line above */
-        if (n_locks > 0)
-                memcpy(keep + 3, locks, n_locks * sizeof(int));
-        keep_only(keep, n_locks + 3);
+        keep_only(keep, list_needed(job, socket, locks, n_locks, keep));
         (void) sigemptyset(&none);
         (void) sigprocmask(SIG_SETMASK, &none, NULL);
 
@@ -190,7 +205,7 @@ static int on_exit_of_child(_unused_ sd_event_source *s, const siginfo_t *si, vo
 
         for (size_t i = 0; i < w->job->n_devices; i++)
                 w->job->devices[i].fd = -EBADF;
-        if (w->job->kind == JOB_IOMMUFD)
+        if (w->job->kind == JOB_IOMMUFD || w->job->kind == JOB_CLOSE)
                 w->job->iommufd = -EBADF;
         do
                 r = receive_message(w->socket, w->job);
