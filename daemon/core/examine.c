@@ -2,6 +2,8 @@
 #include <stdio.h>
 
 #include "examine.h"
+#include "core/resetset.h"
+#include "core/viability.h"
 #include "util/text.h"
 
 /* One judgement under way. */
@@ -19,77 +21,32 @@ void plan_clear(Plan *p) {
         *p = (Plan){};
 }
 
-static const char *group_subject(const Group *g, char buf[static 32]) {
-        (void) snprintf(buf, 32, "group %d", g->facts.id);
-        return buf;
-}
-
 static bool same_group(const Device *d, const Group *g) {
         return d->facts.group >= 0 && d->facts.group == g->facts.id;
 }
 
-int examine_scope(const Inventory *inv, const Request *request, AddressList *ret) {
-        *ret = (AddressList){};
-        for (size_t i = 0; i < request->devices.n; i++) {
-                const Device *d = inventory_device(inv, request->devices.items[i]), *m;
+static bool in_scope(const Request *request, const Device *d, const Device *other) {
+        return d == other || (d->facts.group >= 0 && d->facts.group == other->facts.group) ||
+               (request->reset_set && resetset_has(d, other));
+}
 
-                if (!d)
-                        continue;
-                INVENTORY_FOREACH_DEVICE (inv, m) {
-                        if (m != d && (m->facts.group < 0 || m->facts.group != d->facts.group))
-                                continue;
-                        if (address_list_add(ret, m->facts.address) == -E2BIG)
+int examine_scope(const Inventory *inv, const Request *request, AddressList *ret) {
+        const Device *other;
+
+        *ret = (AddressList){};
+        for (size_t i = 0; i < request->devices.n; i++)
+                if (inventory_device(inv, request->devices.items[i]))
+                        (void) address_list_add(ret, request->devices.items[i]);
+        /* The list grows while it is walked: a device of the reset set brings the members of its own group along. */
+        for (size_t i = 0; i < ret->n; i++) {
+                const Device *d = inventory_device(inv, ret->items[i]);
+
+                INVENTORY_FOREACH_DEVICE (inv, other)
+                        if (d && in_scope(request, d, other) &&
+                            address_list_add(ret, other->facts.address) == -E2BIG)
                                 return -E2BIG;
-                }
         }
         return 0;
-}
-
-/* --- groups --- */
-
-static void member_on_host_driver(const Device *m, const char *subject, Findings *findings) {
-        Finding *f = findings_add(findings, FINDING_MEMBER_ON_HOST_DRIVER, SEVERITY_BLOCK, ADDRESS(m->facts.address),
-                                  "%s of %s is on the host driver %s, so the group cannot be owned by a client",
-                                  ADDRESS(m->facts.address), subject, m->facts.driver);
-
-        finding_set_remedy(f, "name it in \"members\" to have it parked for the life of the lease, or unbind it from %s",
-                           m->facts.driver);
-}
-
-void examine_group(const Inventory *inv, const Group *g, const AddressList *spared, Findings *findings) {
-        char subject[32];
-        const Device *m;
-        Finding *f;
-
-        group_subject(g, subject);
-        INVENTORY_FOREACH_DEVICE (inv, m)
-                if (same_group(m, g) && m->facts.driver_kind == DRIVER_HOST &&
-                    !(spared && address_list_has(spared, m->facts.address)))
-                        member_on_host_driver(m, subject, findings);
-        for (size_t i = 0; i < g->facts.n_regions; i++) {
-                const ReservedRegion *region = &g->facts.regions[i];
-
-                if (!streq(region->type, "direct"))
-                        continue;
-                f = findings_add(findings, FINDING_DIRECT_REGION, SEVERITY_BLOCK, subject,
-                                 "the firmware reserves 0x%llx-0x%llx for direct DMA by %s, which the kernel never blocks",
-                                 (unsigned long long) region->start, (unsigned long long) region->end, subject);
-                finding_set_remedy(f, "the device cannot be lent; some firmware has a switch for it (RMRR, legacy USB)");
-                break;
-        }
-        if (g->facts.noiommu) {
-                f = findings_add(findings, FINDING_NOIOMMU, SEVERITY_BLOCK, subject,
-                                 "%s is a no-IOMMU group: nothing keeps its DMA from the host's memory", subject);
-                finding_set_remedy(f, "enable the IOMMU in the firmware and on the kernel command line");
-        }
-        if (g->no_isolation) {
-                f = findings_add(findings, FINDING_NO_ISOLATION, SEVERITY_BLOCK, subject,
-                                 "the interrupts of %s are not isolated: this IOMMU does no interrupt remapping, so the "
-                                 "kernel refuses to give the group to user space",
-                                 subject);
-                finding_set_remedy(f, "enable interrupt remapping; iommufd.allow_unsafe_interrupts=1 overrides the kernel's "
-                                      "check on machines that trust their guests");
-        }
 }
 
 /* Is somebody else at the group or the device? */
@@ -250,13 +207,23 @@ static LeaseDevice *plan_add(Examination *x, const Device *d, Role role) {
 static void note_reset(Examination *x, const Device *d) {
         AddressText at = address_text(d->facts.address);
         const char *address = at.text;
+        const Device *other;
+        char hits[160] = "";
         Finding *f;
 
-        if (!isempty(d->facts.reset_methods))
+        if (isempty(d->facts.reset_methods)) {
+                f = findings_add(x->findings, FINDING_NO_RESET, SEVERITY_WARN, address,
+                                 "%s has no reset of its own: what a client leaves in it, the next one may find", address);
+                finding_set_remedy(f, "lend it to one client only, or lend its whole reset set together");
+        }
+        INVENTORY_FOREACH_DEVICE (x->world->inventory, other)
+                if (other != d && resetset_has(d, other))
+                        text_append(hits, sizeof(hits), " %s", ADDRESS(other->facts.address));
+        if (hits[0] == '\0' || x->request->reset_set)
                 return;
-        f = findings_add(x->findings, FINDING_NO_RESET, SEVERITY_WARN, address,
-                         "%s has no reset of its own: what a client leaves in it, the next one may find", address);
-        finding_set_remedy(f, "lend it to one client only, or lend its whole reset set together");
+        f = findings_add(x->findings, FINDING_SHARED_RESET, SEVERITY_INFO, address,
+                         "a bus reset of %s hits%s too, so a client of %s alone may be refused one", address, hits, address);
+        finding_set_remedy(f, "ask with \"reset-set\" if hot reset has to work");
 }
 
 static int judge_requested(Examination *x, Address a) {
@@ -308,6 +275,49 @@ static bool planned(const Plan *p, Address a) {
         return false;
 }
 
+/* A device that is taken along and handed to nobody. */
+static int judge_parked(Examination *x, const Device *d) {
+        const Reservation *res = judge_rights(x, d, d->facts.driver_kind == DRIVER_HOST);
+        LeaseDevice *ld = plan_add(x, d, ROLE_PARKED);
+
+        if (!ld)
+                return -ENOMEM;
+        choose_driver(x, d, res, ld);
+        (void) findings_add(x->findings, FINDING_WILL_PARK, SEVERITY_INFO, ADDRESS(d->facts.address),
+                            "%s will be parked%s%s for the life of the lease", ADDRESS(d->facts.address),
+                            isempty(d->facts.driver) ? "" : " instead of being driven by ", d->facts.driver);
+        return 0;
+}
+
+/* With "reset-set": everything that a reset of the device hits is taken, whatever group it is in. */
+static int judge_reset_set(Examination *x, Address a) {
+        const Inventory *inv = x->world->inventory;
+        const Device *d = inventory_device(inv, a), *other;
+        AddressText at = address_text(a);
+        char why[160];
+        Finding *f;
+        int r;
+
+        if (!d)
+                return 0;
+        if (resetset_obstacle(inv, d, why, sizeof(why))) {
+                f = findings_add(x->findings, FINDING_NO_HOT_RESET, SEVERITY_BLOCK, at.text,
+                                 "a hot reset of %s is impossible: %s", at.text, why);
+                finding_set_remedy(f, "ask without \"reset-set\"%s",
+                                   isempty(d->facts.reset_methods) ? "" : "; the device can be reset by itself");
+                return 0;
+        }
+        INVENTORY_FOREACH_DEVICE (inv, other) {
+                if (!resetset_has(d, other) || planned(x->plan, other->facts.address))
+                        continue;
+                judge_availability(x, other, inventory_group_of(inv, other));
+                r = judge_parked(x, other);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 /* A member of a group of the request that was not asked for itself. */
 static int judge_member(Examination *x, const Device *m) {
         bool named = address_list_has(&x->request->members, m->facts.address);
@@ -325,16 +335,8 @@ static int judge_member(Examination *x, const Device *m) {
                 return ld ? 0 : -ENOMEM;
         }
         if (!named)
-                return 0; /* on a host driver: examine_group() refuses; on VFIO: it may stay where it is */
-        const Reservation *res = judge_rights(x, m, m->facts.driver_kind == DRIVER_HOST);
-        ld = plan_add(x, m, ROLE_PARKED);
-        if (!ld)
-                return -ENOMEM;
-        choose_driver(x, m, res, ld);
-        (void) findings_add(x->findings, FINDING_WILL_PARK, SEVERITY_INFO, ADDRESS(m->facts.address),
-                            "%s will be parked%s%s for the life of the lease", ADDRESS(m->facts.address),
-                            isempty(m->facts.driver) ? "" : " instead of being driven by ", m->facts.driver);
-        return 0;
+                return 0; /* on a host driver: viability_judge() refuses; on VFIO: it may stay where it is */
+        return judge_parked(x, m);
 }
 
 static void too_many(Examination *x) {
@@ -365,7 +367,10 @@ static int judge_groups(Examination *x) {
                         touched = x->plan->devices[i].group == g->facts.id;
                 if (!touched)
                         continue;
-                examine_group(inv, g, &spared, x->findings);
+                /* What is taken for the reset set is as good as named. */
+                for (size_t i = 0; i < n && x->request->reset_set; i++)
+                        (void) address_list_add(&spared, x->plan->devices[i].address);
+                viability_judge(inv, g, &spared, x->findings);
                 INVENTORY_FOREACH_DEVICE (inv, m) {
                         if (!same_group(m, g) || planned(x->plan, m->facts.address))
                                 continue;
@@ -475,6 +480,11 @@ int examine(const World *w, const Caller *caller, const Usage *usage, const Requ
 
         for (size_t i = 0; i < request->devices.n; i++) {
                 r = judge_requested(&x, request->devices.items[i]);
+                if (r < 0)
+                        return r;
+        }
+        for (size_t i = 0; i < request->devices.n && request->reset_set; i++) {
+                r = judge_reset_set(&x, request->devices.items[i]);
                 if (r < 0)
                         return r;
         }

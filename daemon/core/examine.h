@@ -36,7 +36,3 @@ int examine_scope(const Inventory *inv, const Request *request, AddressList *ret
 /* Returns 0 with findings and, if none blocks, a whole plan; -ENOMEM. What polkit has to be asked is among the findings. */
 int examine(const World *w, const Caller *caller, const Usage *usage, const Request *request, Plan *ret_plan,
             Findings *ret_findings);
-
-/* What keeps a group from being owned by user space, whoever asks: appends blocking findings about members on host drivers that
- * are not in spared (may be NULL), direct regions, missing isolation. */
-void examine_group(const Inventory *inv, const Group *g, const AddressList *spared, Findings *findings);

@@ -29,6 +29,7 @@ static const struct {
         [FINDING_QUOTA] = { "quota", ERROR_QUOTA_EXCEEDED },
         [FINDING_NO_IOMMUFD] = { "no-iommufd", ERROR_NOT_SUPPORTED },
         [FINDING_UNSUPPORTED] = { "unsupported", ERROR_NOT_SUPPORTED },
+        [FINDING_NO_HOT_RESET] = { "no-hot-reset", ERROR_NOT_SUPPORTED },
         [FINDING_WILL_DETACH] = { "will-detach", NULL },
         [FINDING_WILL_PARK] = { "will-park", NULL },
         [FINDING_NO_RESET] = { "no-reset", NULL },

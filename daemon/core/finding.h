@@ -33,6 +33,7 @@ typedef enum FindingCode {
         FINDING_QUOTA,
         FINDING_NO_IOMMUFD,
         FINDING_UNSUPPORTED,
+        FINDING_NO_HOT_RESET,
         FINDING_WILL_DETACH,
         FINDING_WILL_PARK,
         FINDING_NO_RESET,

@@ -62,6 +62,7 @@ typedef struct Lease {
         HandOver hand_over;
         LeaseState state;
         char reason[256];
+        bool reset_set;          /* parked devices are bound to the lease's iommufd, so that the kernel calls them its own */
         bool restore;            /* give the devices back to their original drivers */
         bool per_process;        /* memory accounting of the iommufd */
         uint64_t memlock;        /* what the caller's RLIMIT_MEMLOCK is raised to, 0: left alone */

@@ -47,6 +47,7 @@ static const Field lease_fields[] = {
         LEASE("HAND_OVER", FIELD_HAND_OVER, hand_over, 0),
         LEASE("STATE", FIELD_STATE, state, 0),
         LEASE("REASON", FIELD_TEXT, reason, 0),
+        LEASE("RESET_SET", FIELD_BOOL, reset_set, 0),
         LEASE("RESTORE", FIELD_BOOL, restore, 0),
         LEASE("PER_PROCESS", FIELD_BOOL, per_process, 0),
         LEASE("MEMLOCK", FIELD_NUMBER, memlock, UINT64_MAX),

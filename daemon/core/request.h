@@ -20,6 +20,7 @@ typedef struct Request {
         char driver[NAME_MAX_LEN];      /* "" for the best match */
         char reservation[NAME_MAX_LEN]; /* "" for any */
         uint32_t pasids;
+        bool reset_set; /* hot reset is to be possible: the whole reset set is taken */
         bool force_in_use;
         bool restore;
         uint64_t wait; /* microseconds */

@@ -329,10 +329,10 @@ TEST(the_view_of_a_group_without_a_request) {
         Findings findings = {};
 
         begin();
-        examine_group(&m.inventory, group(NIC0), NULL, &findings);
+        viability_judge(&m.inventory, group(NIC0), NULL, &findings);
         ASSERT_EQ(findings.n, 2);
         findings_clear(&findings);
-        examine_group(&m.inventory, group(GPU), NULL, &findings);
+        viability_judge(&m.inventory, group(GPU), NULL, &findings);
         ASSERT_EQ(findings.n, 0);
 }
 
