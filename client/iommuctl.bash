@@ -33,7 +33,7 @@ _iommuctl_command_at() {
 
 _iommuctl() {
     local verbs='list tree show explain acquire run release monitor'
-    local request='--members --hand-over --driver --pasids --force-in-use --no-restore --reservation'
+    local request='--members --hand-over --driver --pasids --reset-set --force-in-use --no-restore --reservation'
     local words=() cur prev line=${COMP_LINE:0:COMP_POINT} verb='' verb_at=0 choice='' cword at i
 
     # An address has colons, and bash may break words at them: so the words are split anew.

@@ -98,6 +98,9 @@ int request_option(Request *q, int c, const char *argument) {
         case REQUEST_RESERVATION:
                 q->reservation = argument;
                 break;
+        case REQUEST_RESET_SET:
+                q->reset_set = true;
+                break;
         case REQUEST_FORCE_IN_USE:
                 q->force_in_use = true;
                 break;
@@ -164,6 +167,8 @@ static int append_options(sd_bus_message *m, const Request *q) {
                 r = append_members(m, &q->members);
         if (r >= 0 && q->has_pasids)
                 r = sd_bus_message_append(m, "{sv}", "pasids", "u", q->pasids);
+        if (r >= 0 && q->reset_set)
+                r = sd_bus_message_append(m, "{sv}", "reset-set", "b", true);
         if (r >= 0 && q->force_in_use)
                 r = sd_bus_message_append(m, "{sv}", "force-in-use", "b", true);
         if (r >= 0 && q->no_restore)

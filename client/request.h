@@ -22,7 +22,7 @@ typedef struct Request {
         uint32_t pasids;
         uint64_t wait_usec;
         uint32_t as;
-        bool has_pasids, has_wait, has_as, force_in_use, no_restore;
+        bool has_pasids, has_wait, has_as, force_in_use, no_restore, reset_set;
 } Request;
 
 enum {
@@ -30,6 +30,7 @@ enum {
         REQUEST_HAND_OVER,
         REQUEST_DRIVER,
         REQUEST_PASIDS,
+        REQUEST_RESET_SET,
         REQUEST_FORCE_IN_USE,
         REQUEST_NO_RESTORE,
         REQUEST_RESERVATION,
@@ -44,6 +45,7 @@ enum {
                 REQUEST_OPTION("hand-over", required_argument, REQUEST_HAND_OVER),                                     \
                 REQUEST_OPTION("driver", required_argument, REQUEST_DRIVER),                                           \
                 REQUEST_OPTION("pasids", required_argument, REQUEST_PASIDS),                                           \
+                REQUEST_OPTION("reset-set", no_argument, REQUEST_RESET_SET),                                           \
                 REQUEST_OPTION("force-in-use", no_argument, REQUEST_FORCE_IN_USE),                                     \
                 REQUEST_OPTION("no-restore", no_argument, REQUEST_NO_RESTORE),                                         \
                 REQUEST_OPTION("reservation", required_argument, REQUEST_RESERVATION)
@@ -54,6 +56,7 @@ enum {
         "      --hand-over FORM       unbound (default), attached or none\n"                                           \
         "      --driver NAME          the VFIO driver, instead of the best match\n"                                    \
         "      --pasids N             book N PASIDs\n"                                                                 \
+        "      --reset-set            take all that a hot reset hits, so that it works\n"                               \
         "      --force-in-use         take devices although the host uses them\n"                                      \
         "      --no-restore           do not give the devices back to their host drivers\n"                            \
         "      --reservation NAME     use this reservation and no other\n"

@@ -54,6 +54,7 @@ static int make_lease(Plan *plan, const Request *request, const Client *client, 
                 return -ENOMEM;
         l->hand_over = request->hand_over;
         l->state = LEASE_PREPARING;
+        l->reset_set = request->reset_set;
         l->restore = request->restore;
         l->per_process = !res || !res->account_user;
         l->memlock = res ? res->memlock : 0;
@@ -129,8 +130,6 @@ static void finish_join(Preparation *p) {
                 else
                         lease_device(l, p->devices.items[i])->joining = false;
         }
-        if (l->state != LEASE_ACTIVE)
-                run_close_fds(run);
         ledger_update(&b->ledger, l);
         run_save(run);
         for (size_t i = 0; i < l->n_devices; i++)

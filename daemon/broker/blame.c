@@ -4,6 +4,7 @@
 
 #include "broker/blame.h"
 #include "core/errors.h"
+#include "core/viability.h"
 #include "util/text.h"
 
 void blame_text(JobFailure *ret, const char *format, ...) {
@@ -57,11 +58,11 @@ static void blame_claim(Broker *b, const Lease *l, const Job *job, JobFailure *r
                 return;
         }
         look_at_group(b, g);
-        examine_group(&b->ledger.inventory, g, NULL, &findings);
+        viability_judge(&b->ledger.inventory, g, NULL, &findings);
         f = findings_first_block(&findings);
         if (!f && d->error == -EPERM) {
                 g->no_isolation = true;
-                examine_group(&b->ledger.inventory, g, NULL, &findings);
+                viability_judge(&b->ledger.inventory, g, NULL, &findings);
                 f = findings_first_block(&findings);
         }
         if (f) {

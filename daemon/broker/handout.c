@@ -62,7 +62,8 @@ void handout_close(LeaseRun *run, const Handout *h) {
         for (size_t i = 0; i < h->n; i++) {
                 if (h->fds[i].fd == run->lifeline_write)
                         run->lifeline_write = fd_close(run->lifeline_write);
-                else if (h->fds[i].fd == run->iommufd && !keep)
+                /* A lease with reset-set may have to bind a device that is parked later. */
+                else if (h->fds[i].fd == run->iommufd && !keep && !run->lease->reset_set)
                         run->iommufd = fd_close(run->iommufd);
         }
         for (size_t i = 0; i < run->lease->n_devices && !keep; i++)

@@ -67,6 +67,23 @@ static bool goes(const LeaseRun *run, size_t i, const void *userdata) {
         return d->role == ROLE_LEASED ? can_go(run, d) : group_ends(run, d->group);
 }
 
+static void on_iommufd_closed(_unused_ Job *job, _unused_ void *userdata) {
+}
+
+/* With the last copy of an iommufd the kernel unpins all memory that was mapped through it: not in the event loop. */
+static void close_iommufd(LeaseRun *run) {
+        _cleanup_free_ Job *job = run->iommufd >= 0 ? calloc(1, sizeof(*job)) : NULL;
+        Task *task;
+
+        if (!job)
+                return;
+        job->kind = JOB_CLOSE;
+        job->inotify_fd = -EBADF;
+        job->iommufd = TAKE_FD(run->iommufd);
+        if (task_start(run->broker->tasks, job, on_iommufd_closed, NULL, &task) < 0)
+                journal_log(LOG_WARNING, "Lease %s: its iommufd was closed without a worker", run->lease->id);
+}
+
 static void end_lease(LeaseRun *run) {
         Broker *b = run->broker;
         Lease *l = run->lease;
@@ -82,6 +99,7 @@ static void end_lease(LeaseRun *run) {
         if (b->listener)
                 b->listener->lease_ended(l, l->reason, b->listener_userdata);
         store_remove_lease(&b->store, l->id);
+        close_iommufd(run);
         run_free(run);
         ledger_close(&b->ledger, l);
         for (size_t i = 0; addresses && i < n; i++)
@@ -269,6 +287,41 @@ static void arm_timer(LeaseRun *run) {
                 journal_log(LOG_ERR, "Lease %s: no timer: %s", run->lease->id, strerror(-r));
 }
 
+/* Of which devices do we still have a descriptor that stands in the way? */
+static bool is_to_be_closed(const LeaseRun *run, size_t i, const void *userdata) {
+        const LeaseDevice *d = &run->lease->devices[i];
+
+        if (run->devices[i].part != userdata || run->devices[i].fd < 0)
+                return false;
+        return is_ending(run) || d->leaving || (d->role != ROLE_LEASED && group_ends(run, d->group));
+}
+
+static void on_part_closed(_unused_ Job *job, void *userdata) {
+        LeasePart *part = userdata;
+
+        part->task = NULL;
+        release_continue(part->run);
+}
+
+/* Our own copies go first. A worker closes them, since ours may be the last and the kernel then resets the device. Returns 1 if that
+ * has begun, 0 if there are none. */
+static int close_part(LeaseRun *run, LeasePart *part) {
+        _cleanup_free_ Job *job = malloc(sizeof(*job));
+
+        if (!job)
+                return -ENOMEM;
+        run_make_job(run, JOB_CLOSE, is_to_be_closed, part, job);
+        job->iommufd = -EBADF;
+        if (job->n_devices == 0)
+                return 0;
+        for (size_t i = 0; i < job->n_devices; i++) {
+                LeaseDevice *d = lease_device(run->lease, job->devices[i].lease.address);
+
+                job->devices[i].fd = TAKE_FD(run->devices[run_index(run, d)].fd);
+        }
+        return task_start(run->broker->tasks, job, on_part_closed, part, &part->task) < 0 ? 0 : 1;
+}
+
 /* Is there anything that has yet to go? */
 static bool is_waiting(const LeaseRun *run) {
         for (size_t i = 0; i < run->lease->n_devices; i++)
@@ -283,8 +336,13 @@ void release_continue(LeaseRun *run) {
                 return;
         }
         for (LeasePart *part = run->parts; part; part = part->next) {
-                int r = part->task || part->preparation ? 0 : restore_part(run, part);
+                int r;
 
+                if (part->task || part->preparation)
+                        continue;
+                r = close_part(run, part);
+                if (r == 0)
+                        r = restore_part(run, part);
                 /* EWOULDBLOCK: a worker of an earlier daemon is still at it, and will be waited for. */
                 if (r < 0 && r != -EWOULDBLOCK)
                         journal_log(LOG_ERR, "Lease %s: cannot start a worker: %s", run->lease->id, strerror(-r));
@@ -307,7 +365,7 @@ void release_begin(Broker *b, Lease *l, const char *reason) {
         run_save(run);
         journal_log(LOG_INFO, "Lease %s: releasing, %s", l->id, reason);
         run->lifeline = lifeline_free(run->lifeline);
-        run_close_fds(run);
+        run->lifeline_write = fd_close(run->lifeline_write);
         broker_lease_changed(b, l);
         release_continue(run);
 }
@@ -320,7 +378,6 @@ void release_devices(Broker *b, Lease *l, const AddressList *devices) {
                 RunDevice *rd = &run->devices[run_index(run, d)];
 
                 d->leaving = rd->asked = true;
-                rd->fd = fd_close(rd->fd);
         }
         ledger_update(&b->ledger, l);
         run_save(run);

@@ -176,6 +176,7 @@ void run_make_job(const LeaseRun *run, JobKind kind, run_wanted_t wanted, const 
         memset(ret, 0, offsetof(Job, devices));
         ret->kind = kind;
         ret->hand_over = l->hand_over;
+        ret->anchor = l->reset_set;
         ret->restore = l->restore;
         ret->per_process = l->per_process;
         ret->iommufd = run->iommufd;

@@ -32,10 +32,21 @@ static uint64_t now_usec(void) {
         return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
 }
 
+/* What a job is to close is closed here once a worker has it, or when none will. */
+static void close_consumed(Job *job) {
+        if (job->kind != JOB_CLOSE)
+                return;
+        for (size_t i = 0; i < job->n_devices; i++)
+                job->devices[i].fd = fd_close(job->devices[i].fd);
+        job->iommufd = fd_close(job->iommufd);
+}
+
 static Task *task_free(Task *t) {
         if (!t)
                 return NULL;
         worker_free(t->worker);
+        if (t->job)
+                close_consumed(t->job);
         for (size_t i = 0; i < t->n_locks; i++)
                 fd_close(t->locks[i]);
         free(t->job);
@@ -93,6 +104,7 @@ static int run(Task *t) {
 
         if (r < 0)
                 return r;
+        close_consumed(t->job);
         free(t->job);
         t->job = NULL;
         t->started = now_usec();
@@ -119,22 +131,26 @@ static void run_next(TaskQueue *q) {
         }
 }
 
-int task_start(TaskQueue *q, const Job *job, task_done_t done, void *userdata, Task **ret) {
+int task_start(TaskQueue *q, Job *job, task_done_t done, void *userdata, Task **ret) {
         _cleanup_(task_freep) Task *t = calloc(1, sizeof(*t));
         Task **link = &q->tasks;
         int r;
 
-        if (!t)
+        if (!t) {
+                close_consumed(job);
                 return -ENOMEM;
+        }
         t->queue = q;
         t->done = done;
         t->userdata = userdata;
         t->job = malloc(sizeof(*job));
-        if (!t->job)
+        if (!t->job) {
+                close_consumed(job);
                 return -ENOMEM;
-        memcpy(t->job, job, job_size(job));
-        /* To look at a device needs no lock, and is needed most when a worker is stuck with it. */
-        if (job->kind != JOB_HOLDERS && job->kind != JOB_USES) {
+        }
+        memcpy(t->job, job, job_size(job)); /* from here on it owns what is to be consumed */
+        /* To look at a device needs no lock, and is needed most when a worker is stuck with it; to close one is no work on it. */
+        if (job->kind != JOB_HOLDERS && job->kind != JOB_USES && job->kind != JOB_CLOSE) {
                 r = lock_sets(t);
                 if (r < 0)
                         return r;

@@ -15,8 +15,8 @@ typedef void (*task_done_t)(Job *job, void *userdata);
 int task_queue_new(sd_event *event, const Store *store, unsigned workers_max, TaskQueue **ret);
 TaskQueue *task_queue_free(TaskQueue *q);
 
-/* -EWOULDBLOCK: a worker of an earlier daemon is still at work on one of the sets. */
-int task_start(TaskQueue *q, const Job *job, task_done_t done, void *userdata, Task **ret);
+/* The descriptors of a JOB_CLOSE are consumed, even on error. -EWOULDBLOCK: a worker of an earlier daemon is still at work on one of the sets. */
+int task_start(TaskQueue *q, Job *job, task_done_t done, void *userdata, Task **ret);
 /* The job as it stands; NULL while it waits in line. */
 const Job *task_progress(const Task *t);
 /* How long it has been running, in microseconds. */

@@ -82,6 +82,7 @@ static int begin(Bus *bus, sd_bus_message *m, OptionSet set, Judgement *j, Call 
                 j->request.joins = j->lease;
                 j->request.hand_over = j->lease->hand_over;
                 j->request.restore = j->lease->restore;
+                j->request.reset_set = j->lease->reset_set;
         }
         r = options_read_devices(m, false, &j->request.devices, error);
         if (r < 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "bus/property.h"
+#include "core/viability.h"
 
 /* org.iommud1.Group. The userdata of a getter is the Bus; the group is found anew by its path each time. */
 
@@ -64,7 +65,7 @@ GETTER(get_viable) {
 
         if (!g)
                 return -ENOENT;
-        examine_group(&bus->broker->ledger.inventory, g, NULL, &findings);
+        viability_judge(&bus->broker->ledger.inventory, g, NULL, &findings);
         viable = !findings_first_block(&findings);
         findings_clear(&findings);
         return sd_bus_message_append(reply, "b", viable);
@@ -78,7 +79,7 @@ GETTER(get_blockers) {
 
         if (!g)
                 return -ENOENT;
-        examine_group(&bus->broker->ledger.inventory, g, NULL, &findings);
+        viability_judge(&bus->broker->ledger.inventory, g, NULL, &findings);
         r = sd_bus_message_open_container(reply, 'a', "(sss)");
         for (size_t i = 0; r >= 0 && i < findings.n; i++) {
                 const Finding *f = &findings.items[i];

@@ -5,6 +5,7 @@
 #include "bus/options.h"
 #include "bus/property.h"
 #include "core/errors.h"
+#include "core/resetset.h"
 #include "util/text.h"
 
 /* org.iommud1.Lease. The userdata is the Bus; the lease is found anew by its path each time. */
@@ -210,6 +211,13 @@ static int append_role(sd_bus_message *reply, const Lease *l, Role role) {
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
+GETTER(get_reset_exclusive) {
+        const Bus *bus = userdata;
+        const Lease *l = lease_at(bus, path);
+
+        return l ? sd_bus_message_append(reply, "b", resetset_is_exclusive(&bus->broker->ledger.inventory, l)) : -ENOENT;
+}
+
 GETTER(get_devices) {
         const Lease *l = lease_at(userdata, path);
 
@@ -257,7 +265,7 @@ GETTER(get_holders) {
 }
 
 char *bus_lease_changing[] = { (char *) "Devices", (char *) "Groups", (char *) "Parked", (char *) "State", (char *) "StateReason",
-                               (char *) "Holders", (char *) "RevokeDeadline", NULL };
+                               (char *) "Holders", (char *) "ResetExclusive", (char *) "RevokeDeadline", NULL };
 
 #define CONST SD_BUS_VTABLE_PROPERTY_CONST
 #define TOLD  SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
@@ -292,6 +300,7 @@ const sd_bus_vtable bus_lease_vtable[] = {
         SD_BUS_PROPERTY("Holders", "a(uuss)", get_holders, 0, TOLD),
         SD_BUS_PROPERTY("Pasids", "u", get_pasids, 0, CONST),
         SD_BUS_PROPERTY("Enforcement", "s", get_enforcement, 0, 0),
+        SD_BUS_PROPERTY("ResetExclusive", "b", get_reset_exclusive, 0, TOLD),
         SD_BUS_PROPERTY("Created", "t", get_created, 0, CONST),
         SD_BUS_PROPERTY("RevokeDeadline", "t", get_revoke_deadline, 0, TOLD),
         SD_BUS_VTABLE_END,

@@ -111,6 +111,10 @@ static int read_force_in_use(Decoding *d) {
         return read_bool(d, &d->request->force_in_use);
 }
 
+static int read_reset_set(Decoding *d) {
+        return read_bool(d, &d->request->reset_set);
+}
+
 static int read_restore(Decoding *d) {
         return read_bool(d, &d->request->restore);
 }
@@ -155,6 +159,7 @@ static const struct {
         { "reservation", "s", FOR_BOTH | FOR_ADD, read_reservation },
         { "pasids", "u", FOR_BOTH | 1u << OPTIONS_CHOOSE_DRIVER, read_pasids },
         { "force-in-use", "b", FOR_BOTH | FOR_ADD, read_force_in_use },
+        { "reset-set", "b", FOR_BOTH, read_reset_set },
         { "restore", "b", FOR_BOTH, read_restore },
         { "wait", "t", FOR_ACQUIRE | FOR_ADD, read_wait },
         { "for", "h", FOR_ACQUIRE, read_for },

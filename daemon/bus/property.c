@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "bus/property.h"
+#include "core/resetset.h"
 #include "util/text.h"
 
 int property_append_words(sd_bus_message *reply, const char *words) {
@@ -37,12 +38,11 @@ int property_append_group(sd_bus_message *reply, const Inventory *inv, int group
 }
 
 int property_append_reset_set(sd_bus_message *reply, const Inventory *inv, const Device *d) {
-        Address key = inventory_set_key(&d->facts);
         const Device *other;
         int r = sd_bus_message_open_container(reply, 'a', "s");
 
         INVENTORY_FOREACH_DEVICE (inv, other)
-                if (r >= 0 && address_equal(inventory_set_key(&other->facts), key))
+                if (r >= 0 && resetset_has(d, other))
                         r = sd_bus_message_append(reply, "s", ADDRESS(other->facts.address));
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
