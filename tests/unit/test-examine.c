@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/viability.h"
 #include "machine.h"
 
 /* Who may have what, and what it is told if not. The machine of these tests is drawn in machine.h. */
