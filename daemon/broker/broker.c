@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <syslog.h>
 
+#include "broker/newcomer.h"
 #include "broker/release.h"
 #include "broker/run.h"
 #include "system/journal.h"
@@ -83,6 +84,7 @@ static int read_device(Broker *b, Address a) {
         if (r > 0 && b->listener)
                 b->listener->device_added(d, b->listener_userdata);
         broker_device_changed(b, d);
+        newcomer_judge(b, d, r > 0);
         return 0;
 }
 
@@ -95,7 +97,7 @@ void broker_forget(Broker *b, Address a) {
                 return;
         group = d->facts.group;
         if (!inventory_remove_device(inv, a)) {
-                journal_log(LOG_WARNING, "%s went away while lease %s has it", ADDRESS(a), d->lease->id);
+                newcomer_note_gone(b, d);
                 broker_device_changed(b, d);
                 return;
         }

@@ -21,6 +21,8 @@ typedef struct BrokerListener {
         void (*group_added)(Group *g, void *userdata);
         void (*group_removed)(int group, void *userdata);
         void (*group_changed)(Group *g, void *userdata);
+        /* Something happened in a group that a lease owns: what goes on from "DEVICE ". */
+        void (*group_disturbed)(Group *g, Address a, const char *what, void *userdata);
         void (*lease_added)(Lease *l, void *userdata);
         void (*lease_changed)(Lease *l, void *userdata);
         void (*lease_ended)(Lease *l, const char *reason, void *userdata);

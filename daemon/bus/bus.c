@@ -224,6 +224,15 @@ static void on_group_changed(Group *g, void *userdata) {
                    path);
 }
 
+static void on_group_disturbed(Group *g, Address a, const char *what, void *userdata) {
+        char path[BUS_PATH_MAX], group[BUS_PATH_MAX];
+        Bus *bus = userdata;
+
+        check_emit(sd_bus_emit_signal(bus->bus, bus_lease_path(g->lease, path), BUS_LEASE, "GroupDisturbed", "oss",
+                                      bus_group_path(g->facts.id, group), ADDRESS(a), what),
+                   path);
+}
+
 static void on_lease_added(Lease *l, void *userdata) {
         char path[BUS_PATH_MAX];
 
@@ -253,6 +262,7 @@ static const BrokerListener listener = {
         .group_added = on_group_added,
         .group_removed = on_group_removed,
         .group_changed = on_group_changed,
+        .group_disturbed = on_group_disturbed,
         .lease_added = on_lease_added,
         .lease_changed = on_lease_changed,
         .lease_ended = on_lease_ended,

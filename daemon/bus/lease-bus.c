@@ -285,6 +285,7 @@ const sd_bus_vtable bus_lease_vtable[] = {
         SD_BUS_METHOD_WITH_ARGS("Revoke", SD_BUS_ARGS("s", reason, "t", deadline_usec, "a{sv}", options), SD_BUS_NO_RESULT,
                                 method_revoke, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_SIGNAL_WITH_ARGS("RevokeRequested", SD_BUS_ARGS("s", reason, "t", deadline_usec), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("GroupDisturbed", SD_BUS_ARGS("o", group, "s", device, "s", what), 0),
         SD_BUS_SIGNAL_WITH_ARGS("Ended", SD_BUS_ARGS("s", reason), 0),
         SD_BUS_PROPERTY("Id", "s", get_id, 0, CONST),
         SD_BUS_PROPERTY("Uid", "u", get_uid, 0, CONST),

@@ -25,6 +25,7 @@ typedef struct Device {
         char reason[256]; /* why it is broken or what it waits for, else "" */
         Lease *lease;
         bool gone; /* pulled while leased: kept until the lease ends */
+        bool disturbs; /* it stands in a leased group where it should not, and that was told */
 } Device;
 
 typedef struct Group {

@@ -45,6 +45,7 @@ typedef struct Reservation {
 typedef struct Limits {
         uint32_t leases_per_user, devices_per_user, requests_per_user;
         uint32_t leases, workers;
+        bool report_newcomers; /* what appears in a leased group is only reported, and not parked */
 } Limits;
 
 typedef struct Config {

@@ -272,6 +272,15 @@ static int set_limit(Parser *p, const Key *key, const char *value) {
         return 0;
 }
 
+static int set_newcomers(Parser *p, const Key *key _unused_, const char *value) {
+        bool report = streq(value, "report");
+
+        if (!report && !streq(value, "park"))
+                return complain(p, "\"%s\" is unknown; Newcomers= takes park or report", value);
+        ((Limits *) p->target)->report_newcomers = report;
+        return 0;
+}
+
 static const Key reservation_keys[] = {
         { "Device", "Address", set_patterns, offsetof(Reservation, match_address), true, &shape_address },
         { "Device", "Id", set_patterns, offsetof(Reservation, match_id), true, &shape_id },
@@ -295,6 +304,7 @@ static const Key limits_keys[] = {
         { "Limits", "RequestsPerUser", set_limit, offsetof(Limits, requests_per_user), false, NULL },
         { "Limits", "Leases", set_limit, offsetof(Limits, leases), false, NULL },
         { "Limits", "Workers", set_limit, offsetof(Limits, workers), false, NULL },
+        { "Groups", "Newcomers", set_newcomers, 0, false, NULL },
 };
 
 /* --- lines --- */

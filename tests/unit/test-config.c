@@ -266,6 +266,12 @@ TEST(limits_of_the_daemon) {
         ASSERT_EQ(limits.requests_per_user, 3);
         ASSERT_EQ(limits.leases, 4);
         ASSERT_EQ(limits.workers, 5);
+        ASSERT_TRUE(!limits.report_newcomers);
+        ASSERT_OK(parse_limits("[Groups]\nNewcomers=report\n"));
+        ASSERT_TRUE(limits.report_newcomers);
+        ASSERT_ERROR(parse_limits("[Groups]\nNewcomers=ignore\n"), EBADMSG);
+        assert_says("iommud.conf:2: ", "park or report");
+        ASSERT_OK(parse_limits("[Limits]\nWorkers=5\n"));
         ASSERT_ERROR(parse_limits("[Limits]\nWorkers=0\n"), EBADMSG);
         assert_says("iommud.conf:2: ", "1 to 65536");
         ASSERT_ERROR(parse_limits("[Limits]\nWorkers=65537\n"), EBADMSG);
