@@ -34,7 +34,7 @@ static int on_removed(sd_bus_message *m, EventWatch *w) {
                 r = sd_bus_message_enter_container(m, 'a', "s");
         while (r >= 0 && (r = sd_bus_message_read(m, "s", &interface)) > 0)
                 if (object_kind_from_interface(interface) >= 0)
-                        handle(w, &(Event){ .kind = EVENT_REMOVED, .path = path, .interface = interface });
+                        handle(w, &(Event) { .kind = EVENT_REMOVED, .path = path, .interface = interface });
         return r;
 }
 
@@ -53,10 +53,10 @@ static int on_changed(sd_bus_message *m, EventWatch *w) {
         if (r < 0)
                 return r;
         if (object_kind_from_interface(interface) >= 0)
-                handle(w, &(Event){ .kind = EVENT_CHANGED,
-                                    .path = sd_bus_message_get_path(m),
-                                    .interface = interface,
-                                    .data = changed });
+                handle(w, &(Event) { .kind = EVENT_CHANGED,
+                                     .path = sd_bus_message_get_path(m),
+                                     .interface = interface,
+                                     .data = changed });
         return 0;
 }
 
@@ -70,11 +70,11 @@ static int on_other(sd_bus_message *m, EventWatch *w) {
         r = json_read_rest(m, name, &data);
         if (r < 0)
                 return r;
-        handle(w, &(Event){ .kind = EVENT_SIGNAL,
-                            .path = sd_bus_message_get_path(m),
-                            .interface = interface,
-                            .name = name,
-                            .data = data });
+        handle(w, &(Event) { .kind = EVENT_SIGNAL,
+                             .path = sd_bus_message_get_path(m),
+                             .interface = interface,
+                             .name = name,
+                             .data = data });
         return 0;
 }
 
@@ -105,9 +105,9 @@ static int on_owner(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *er
                 return 0;
         /* A new owner right after the old one, as after --replace, is both. */
         if (!isempty(before))
-                handle(w, &(Event){ .kind = EVENT_STOPPED });
+                handle(w, &(Event) { .kind = EVENT_STOPPED });
         if (!isempty(after))
-                handle(w, &(Event){ .kind = EVENT_STARTED });
+                handle(w, &(Event) { .kind = EVENT_STARTED });
         return 0;
 }
 
@@ -115,7 +115,7 @@ static int on_disconnected(_unused_ sd_bus_message *m, void *userdata, _unused_ 
         EventWatch *w = userdata;
 
         w->lost = true;
-        handle(w, &(Event){ .kind = EVENT_LOST });
+        handle(w, &(Event) { .kind = EVENT_LOST });
         return 0;
 }
 

@@ -54,11 +54,11 @@ static bool next_slot(const char *text, Slot *slot) {
 
 static int check_slot(const char *argument, const Slot *slot, const Request *q) {
         if (!streq(slot->kind, "lifeline") && q->hand_over && streq(q->hand_over, "none"))
-                return say_usage("\"%s\": --hand-over none hands out no %.*s", argument, (int)slot->length,
+                return say_usage("\"%s\": --hand-over none hands out no %.*s", argument, (int) slot->length,
                                  argument + slot->start);
         if (streq(slot->kind, "device") && slot->device >= q->devices.n)
                 return say_usage("\"%s\": there is no device %.*s: the %zu given by -d count from {0}", argument,
-                                 (int)slot->length, argument + slot->start, q->devices.n);
+                                 (int) slot->length, argument + slot->start, q->devices.n);
         return 0;
 }
 
@@ -86,8 +86,8 @@ static int fill_argument(const char *text, const Request *q, const Grant *g, cha
         for (Slot slot = {}; fd >= 0 && next_slot(text, &slot);) {
                 fd = grant_fd(g, slot.kind, streq(slot.kind, "device") ? q->devices.items[slot.device] : "");
                 if (fd < 0)
-                        say_error("\"%s\": this lease hands out no %.*s", text, (int)slot.length, text + slot.start);
-                fprintf(f, "%.*s%d", (int)(slot.start - done), text + done, fd);
+                        say_error("\"%s\": this lease hands out no %.*s", text, (int) slot.length, text + slot.start);
+                fprintf(f, "%.*s%d", (int) (slot.start - done), text + done, fd);
                 done = slot.start + slot.length;
         }
         fputs(text + done, f);

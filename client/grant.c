@@ -129,7 +129,7 @@ int grant_acquire(sd_bus *bus, const Request *q, Grant *ret) {
         r = take_missing(bus, q, &g);
         if (r < 0)
                 return r;
-        *ret = TAKE(g, (Grant){});
+        *ret = TAKE(g, (Grant) {});
         return 0;
 }
 

@@ -55,7 +55,7 @@ static int inventory_fill(Inventory *i) {
                         properties = sd_json_variant_by_key(interfaces, kinds[k].interface);
                         if (!sd_json_variant_is_object(properties))
                                 continue;
-                        i->objects[i->n++] = (Object){ .kind = k, .path = path, .properties = properties };
+                        i->objects[i->n++] = (Object) { .kind = k, .path = path, .properties = properties };
                         break;
                 }
         }
@@ -79,7 +79,7 @@ int inventory_load(sd_bus *bus, Inventory *ret) {
                 r = inventory_fill(&i);
         if (r < 0)
                 return bus_fail(r, "cannot read what iommud manages");
-        *ret = TAKE(i, (Inventory){});
+        *ret = TAKE(i, (Inventory) {});
         return 0;
 }
 

@@ -36,12 +36,12 @@ static bool lookup(char *buf, size_t size, int what, unsigned a, unsigned b) {
                 names.pci->warning = on_message;
                 names.pci->debug = on_message;
         }
-        return pci_lookup_name(names.pci, buf, (int)size, what | PCI_LOOKUP_NO_NUMBERS, a, b) != NULL;
+        return pci_lookup_name(names.pci, buf, (int) size, what | PCI_LOOKUP_NO_NUMBERS, a, b) != NULL;
 }
 
 void names_device(const Object *device, char *buf, size_t size) {
-        unsigned vendor_id = (unsigned)json_number(device->properties, "VendorId"),
-                 device_id = (unsigned)json_number(device->properties, "DeviceId");
+        unsigned vendor_id = (unsigned) json_number(device->properties, "VendorId"),
+                 device_id = (unsigned) json_number(device->properties, "DeviceId");
         const char *vendor = json_text(device->properties, "Vendor"), *model = json_text(device->properties, "Model");
         char vendor_name[128], model_name[128];
 
@@ -68,7 +68,7 @@ void names_class(uint32_t class, char *buf, size_t size) {
 }
 
 void names_user(uint64_t uid, char *buf, size_t size) {
-        const struct passwd *p = getpwuid((uid_t)uid);
+        const struct passwd *p = getpwuid((uid_t) uid);
 
         if (!p || !text_copy(buf, size, p->pw_name))
                 snprintf(buf, size, "%" PRIu64, uid);

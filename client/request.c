@@ -13,7 +13,7 @@ static bool take_hex(const char **s, size_t min, size_t max, char end, unsigned 
 
         if (n < min || n > max || (*s)[n] != end)
                 return false;
-        *ret = (unsigned)strtoul(*s, NULL, 16);
+        *ret = (unsigned) strtoul(*s, NULL, 16);
         *s += end ? n + 1 : n;
         return true;
 }
@@ -62,7 +62,7 @@ static int add_members(Request *q, const char *text) {
 
 static int set_number(const char *option, const char *text, uint64_t max, uint64_t *ret) {
         if (text_to_u64(text, max, ret) < 0)
-                return say_usage("%s wants a number up to %llu, not \"%s\"", option, (unsigned long long)max, text);
+                return say_usage("%s wants a number up to %llu, not \"%s\"", option, (unsigned long long) max, text);
         return 0;
 }
 
@@ -77,7 +77,7 @@ static int set_as(Request *q, const char *text) {
                         return say_usage("--as: no such user: \"%s\"", text);
                 uid = p->pw_uid;
         }
-        q->as = (uint32_t)uid;
+        q->as = (uint32_t) uid;
         q->has_as = true;
         return 0;
 }
@@ -109,7 +109,7 @@ int request_option(Request *q, int c, const char *argument) {
                 break;
         case REQUEST_PASIDS:
                 r = set_number("--pasids", argument, UINT32_MAX, &v);
-                q->pasids = (uint32_t)v;
+                q->pasids = (uint32_t) v;
                 q->has_pasids = true;
                 break;
         case REQUEST_WAIT:

@@ -56,7 +56,7 @@ enum {
         "      --hand-over FORM       unbound (default), attached or none\n"                                           \
         "      --driver NAME          the VFIO driver, instead of the best match\n"                                    \
         "      --pasids N             book N PASIDs\n"                                                                 \
-        "      --reset-set            take all that a hot reset hits, so that it works\n"                               \
+        "      --reset-set            take all that a hot reset hits, so that it works\n"                              \
         "      --force-in-use         take devices although the host uses them\n"                                      \
         "      --no-restore           do not give the devices back to their host drivers\n"                            \
         "      --reservation NAME     use this reservation and no other\n"

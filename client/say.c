@@ -15,7 +15,7 @@ static size_t control_length(const unsigned char *s) {
 }
 
 static void print_escaped(FILE *f, const char *text) {
-        const unsigned char *s = (const unsigned char *)text;
+        const unsigned char *s = (const unsigned char *) text;
 
         while (*s) {
                 size_t n = control_length(s);

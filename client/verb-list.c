@@ -60,7 +60,7 @@ static void fill_group(const Inventory *i, const Object *o, Cells cells) {
 }
 
 static void fill_lease(_unused_ const Inventory *i, const Object *o, Cells cells) {
-        time_t created = (time_t)(json_number(o->properties, "Created") / 1000000);
+        time_t created = (time_t) (json_number(o->properties, "Created") / 1000000);
         struct tm tm;
 
         object_label(o->path, cells[0], CELL_SIZE);
@@ -203,6 +203,6 @@ int verb_list(int argc, char **argv) {
                 return list(OBJECT_DEVICE, all, json);
         for (size_t k = 0; k < ARRAY_SIZE(listings); k++)
                 if (streq(listings[k].name, argv[optind]))
-                        return list((ObjectKind)k, all, json);
+                        return list((ObjectKind) k, all, json);
         return say_usage("list takes devices, groups or leases, not \"%s\"", argv[optind]);
 }

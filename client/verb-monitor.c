@@ -61,7 +61,7 @@ static int make_json(const Event *e, sd_json_variant **ret) {
 
         clock_gettime(CLOCK_REALTIME, &now);
         r = sd_json_variant_set_field_unsigned(ret, "time",
-                                               (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
+                                               (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000);
         if (r >= 0)
                 r = sd_json_variant_set_field_string(ret, "event", names[e->kind]);
         if (r >= 0 && e->path)
@@ -100,7 +100,7 @@ static int print_start(sd_bus *bus, bool json) {
         r = sd_bus_get_name_creds(bus, BUS_NAME, 0, &creds);
         if (r < 0 && r != -ENXIO)
                 return bus_fail(r, "cannot ask the bus for iommud");
-        on_event(&(Event){ .kind = r < 0 ? EVENT_STOPPED : EVENT_STARTED }, &json);
+        on_event(&(Event) { .kind = r < 0 ? EVENT_STOPPED : EVENT_STARTED }, &json);
         return 0;
 }
 

@@ -116,7 +116,7 @@ static int release(const char *name, const char *reason, bool wait) {
         r = find(&i, name, &lease);
         if (r < 0)
                 return r;
-        w = (Wait){ .bus = bus, .path = lease->path, .id = json_text(lease->properties, "Id") };
+        w = (Wait) { .bus = bus, .path = lease->path, .id = json_text(lease->properties, "Id") };
         if (wait) {
                 /* Before the call, so that the end cannot be missed. */
                 r = event_watch(bus, &watch);

@@ -49,9 +49,9 @@ static int find_command(const char *name, char *ret, size_t size) {
         }
         for (directory = path ? path : "/usr/bin:/bin"; directory && !strchr(name, '/');) {
                 size_t n = strcspn(directory, ":");
-                int length = snprintf(ret, size, "%.*s%s%s", (int)n, directory, n > 0 ? "/" : "./", name);
+                int length = snprintf(ret, size, "%.*s%s%s", (int) n, directory, n > 0 ? "/" : "./", name);
 
-                if (length > 0 && (size_t)length < size && name[0] && is_program(ret, &found))
+                if (length > 0 && (size_t) length < size && name[0] && is_program(ret, &found))
                         return 0;
                 directory = directory[n] ? directory + n + 1 : NULL;
         }

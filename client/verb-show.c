@@ -39,7 +39,7 @@ static void render_id(sd_json_variant *v, char *cell, size_t size) {
 static void render_class(sd_json_variant *v, char *cell, size_t size) {
         char name[160];
 
-        names_class((uint32_t)sd_json_variant_unsigned(v), name, sizeof(name));
+        names_class((uint32_t) sd_json_variant_unsigned(v), name, sizeof(name));
         text_append(cell, size, "%s", name);
 }
 
@@ -51,7 +51,7 @@ static void render_user(sd_json_variant *v, char *cell, size_t size) {
 }
 
 static void render_time(sd_json_variant *v, char *cell, size_t size) {
-        time_t t = (time_t)(sd_json_variant_unsigned(v) / 1000000);
+        time_t t = (time_t) (sd_json_variant_unsigned(v) / 1000000);
         char text[64];
         struct tm tm;
 
@@ -167,7 +167,7 @@ static int add_row(struct libscols_table *t, const Object *o, const char *label,
                 render(v, cell, sizeof(cell));
         else
                 names_device(o, cell, sizeof(cell));
-        return table_add(t, NULL, (const char *[]){ title, cell[0] ? cell : "-" }, NULL);
+        return table_add(t, NULL, (const char *[]) { title, cell[0] ? cell : "-" }, NULL);
 }
 
 static int print_object(const Object *o) {
@@ -264,5 +264,5 @@ int verb_show(int argc, char **argv) {
         r = inventory_load(bus, &i);
         if (r < 0)
                 return r;
-        return show(&i, argv + optind, (size_t)(argc - optind), json);
+        return show(&i, argv + optind, (size_t) (argc - optind), json);
 }

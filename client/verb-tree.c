@@ -23,8 +23,9 @@ static const Column columns[] = {
 };
 
 static const Object *member(const Inventory *i, const Object *group, size_t k) {
-        const char *path = sd_json_variant_string(
-                sd_json_variant_by_index(sd_json_variant_by_key(group->properties, "Devices"), k));
+        const char *path =
+                sd_json_variant_string(sd_json_variant_by_index(sd_json_variant_by_key(group->properties, "Devices"),
+                                                                k));
 
         return path ? inventory_find(i, path) : NULL;
 }
@@ -142,7 +143,7 @@ static int print_table(const Inventory *i, bool all) {
                 if (o->kind != OBJECT_DEVICE || !is_shown(i, o, all))
                         continue;
                 if (!outside)
-                        r = table_add(t, NULL, (const char *[]){ "no group", "", "", "", "", "" }, &outside);
+                        r = table_add(t, NULL, (const char *[]) { "no group", "", "", "", "", "" }, &outside);
                 if (r >= 0)
                         r = add_device(t, outside, i, NULL, o);
         }

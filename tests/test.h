@@ -21,7 +21,7 @@ static jmp_buf test_end;
         __attribute__((__constructor__)) static void test_register_##name(void) {                                      \
                 if (test_count == sizeof(test_table) / sizeof(test_table[0]))                                          \
                         __builtin_trap();                                                                              \
-                test_table[test_count++] = (Test){ #name, test_##name };                                              \
+                test_table[test_count++] = (Test) { #name, test_##name };                                              \
         }                                                                                                              \
         static void test_##name(void)
 

@@ -6,7 +6,8 @@
 /* Makes a lease of a plan that examine() has found nothing against. Takes the plan's devices over. done is called exactly once
  * (perhaps before this returns): with the lease, ready to be handed out, or with why it failed; by then everything is undone or on
  * its way back. A negative errno means that nothing was begun and done will not be called. */
-int acquire_start(Broker *b, Plan *plan, const Request *request, const Client *client, acquire_done_t done, void *userdata);
+int acquire_start(Broker *b, Plan *plan, const Request *request, const Client *client, acquire_done_t done,
+                  void *userdata);
 
 /* The devices of the plan join an active lease; done as above. -EBUSY: a worker is at its devices already. -ESHUTDOWN: the lease
  * is ending. */

@@ -10,7 +10,7 @@
 void blame_text(JobFailure *ret, const char *format, ...) {
         va_list ap;
 
-        *ret = (JobFailure){ .set = true, .error_name = ERROR_FAILED };
+        *ret = (JobFailure) { .set = true, .error_name = ERROR_FAILED };
         va_start(ap, format);
         (void) vsnprintf(ret->text, sizeof(ret->text), format, ap);
         va_end(ap);

@@ -28,7 +28,7 @@ void broker_lease_changed(Broker *b, Lease *l) {
 }
 
 World broker_world(const Broker *b) {
-        return (World){ .inventory = &b->ledger.inventory, .config = &b->config, .variants = &b->variants };
+        return (World) { .inventory = &b->ledger.inventory, .config = &b->config, .variants = &b->variants };
 }
 
 const Holders *broker_holders(const Broker *b, const Lease *l, size_t i) {

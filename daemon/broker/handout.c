@@ -3,7 +3,7 @@
 #include "util/fd.h"
 
 static void add(Handout *h, const char *kind, Address a, int fd) {
-        h->fds[h->n++] = (HandoutFd){ .kind = kind, .address = a, .fd = fd };
+        h->fds[h->n++] = (HandoutFd) { .kind = kind, .address = a, .fd = fd };
 }
 
 static bool can_be_taken(const LeaseRun *run, size_t i) {
@@ -19,15 +19,15 @@ static void add_devices(const LeaseRun *run, Handout *h) {
 }
 
 void handout_first(const LeaseRun *run, Handout *ret) {
-        *ret = (Handout){};
-        add(ret, "lifeline", (Address){}, run->lifeline_write);
+        *ret = (Handout) {};
+        add(ret, "lifeline", (Address) {}, run->lifeline_write);
         if (run->iommufd >= 0)
-                add(ret, "iommufd", (Address){}, run->iommufd);
+                add(ret, "iommufd", (Address) {}, run->iommufd);
         add_devices(run, ret);
 }
 
 int handout_devices(const LeaseRun *run, const AddressList *wanted, Handout *ret, Address *culprit) {
-        *ret = (Handout){};
+        *ret = (Handout) {};
         if (wanted->n == 0) {
                 add_devices(run, ret);
                 return 0;

@@ -45,10 +45,10 @@ static void pick(Broker *b, const AddressList *scope, Job *job) {
                 d = inventory_device(&b->ledger.inventory, scope->items[i]);
                 if (!d)
                         continue;
-                d->uses = (HostUses){};
+                d->uses = (HostUses) {};
                 if (d->facts.driver_kind == DRIVER_HOST && !facts_is_bridge(&d->facts))
                         job->devices[job->n_devices++] =
-                                (JobDevice){ .lease.address = d->facts.address, .fd = -EBADF };
+                                (JobDevice) { .lease.address = d->facts.address, .fd = -EBADF };
         }
 }
 

@@ -28,7 +28,7 @@ static void park(Broker *b, Lease *l, const Device *d) {
         int r = -ENOMEM;
 
         if (ld) {
-                *ld = (LeaseDevice){
+                *ld = (LeaseDevice) {
                         .address = d->facts.address,
                         .role = d->facts.driver_kind == DRIVER_NONE ? ROLE_HELD : ROLE_PARKED,
                         .group = d->facts.group,

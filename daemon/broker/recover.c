@@ -56,7 +56,8 @@ static void on_found(Lease *lease, void *userdata) {
 
         r = ledger_open(&b->ledger, l);
         if (r < 0) {
-                journal_log(LOG_ERR, "Lease %s claims what another lease has; it is left alone: %s", l->id, strerror(-r));
+                journal_log(LOG_ERR, "Lease %s claims what another lease has; it is left alone: %s", l->id,
+                            strerror(-r));
                 return;
         }
         r = run_new(b, l, &run);

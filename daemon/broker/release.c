@@ -221,8 +221,9 @@ static void describe_wait(LeaseRun *run, size_t i) {
                 text_append(d->reason, sizeof(d->reason), "still open in");
                 describe_holders(&run->devices[i].holders, d->reason, sizeof(d->reason));
         } else if (may_be_open(ld))
-                text_append(d->reason, sizeof(d->reason),
-                            "a descriptor of it is still open, in no process that can be seen (on its way over a socket?)");
+                text_append(
+                        d->reason, sizeof(d->reason),
+                        "a descriptor of it is still open, in no process that can be seen (on its way over a socket?)");
         else if (job && task_age(part->task) > STUCK_USEC)
                 for (size_t j = 0; j < job->n_devices; j++)
                         if (address_equal(job->devices[j].lease.address, ld->address))
@@ -281,8 +282,8 @@ static void arm_timer(LeaseRun *run) {
                 return;
         if (run->timer_interval == 0)
                 run->timer_interval = LOOK_FIRST_USEC;
-        r = sd_event_add_time_relative(run->broker->event, &run->timer, CLOCK_MONOTONIC, run->timer_interval, 0, on_timer,
-                                       run);
+        r = sd_event_add_time_relative(run->broker->event, &run->timer, CLOCK_MONOTONIC, run->timer_interval, 0,
+                                       on_timer, run);
         if (r < 0)
                 journal_log(LOG_ERR, "Lease %s: no timer: %s", run->lease->id, strerror(-r));
 }
@@ -410,8 +411,8 @@ void release_revoke(Broker *b, Lease *l, const char *reason, uint64_t deadline_u
         run_save(run);
         run->revoke_timer = sd_event_source_disable_unref(run->revoke_timer);
         if (deadline_usec > 0)
-                r = sd_event_add_time_relative(b->event, &run->revoke_timer, CLOCK_MONOTONIC, deadline_usec, 0, on_deadline,
-                                               run);
+                r = sd_event_add_time_relative(b->event, &run->revoke_timer, CLOCK_MONOTONIC, deadline_usec, 0,
+                                               on_deadline, run);
         if (r < 0)
                 journal_log(LOG_ERR, "Lease %s: no timer for its revocation, it ends now: %s", l->id, strerror(-r));
         if (deadline_usec == 0 || r < 0)

@@ -111,7 +111,7 @@ int run_extend(LeaseRun *run, size_t first) {
                 return -ENOMEM;
         drop_empty_parts(run, first);
         for (size_t i = first; i < n; i++)
-                run->devices[i] = (RunDevice){ .fd = -EBADF };
+                run->devices[i] = (RunDevice) { .fd = -EBADF };
         (void) partition_devices(run->lease->devices + first, n - first, part);
         for (size_t i = first; i < n; i++) {
                 LeasePart *old = part_of_relative(run, first, &run->lease->devices[i]);
@@ -184,7 +184,7 @@ void run_make_job(const LeaseRun *run, JobKind kind, run_wanted_t wanted, const 
         ret->inotify_fd = watch_fd(run->broker->watch);
         for (size_t i = 0; i < l->n_devices && ret->n_devices < JOB_DEVICES_MAX; i++)
                 if (wanted(run, i, userdata))
-                        ret->devices[ret->n_devices++] = (JobDevice){ .lease = l->devices[i], .fd = -EBADF };
+                        ret->devices[ret->n_devices++] = (JobDevice) { .lease = l->devices[i], .fd = -EBADF };
 }
 
 void run_take_results(LeaseRun *run, Job *job) {

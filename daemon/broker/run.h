@@ -30,7 +30,8 @@ typedef struct JobFailure {
 } JobFailure;
 
 /* added: the devices that became ready, NULL with error_name set. l is NULL if there is no lease (any more). */
-typedef void (*acquire_done_t)(Lease *l, const AddressList *added, const char *error_name, const char *text, void *userdata);
+typedef void (*acquire_done_t)(Lease *l, const AddressList *added, const char *error_name, const char *text,
+                               void *userdata);
 
 /* Devices on their way into a lease: those of Acquire, or those of one AddDevices. */
 struct Preparation {
@@ -38,7 +39,8 @@ struct Preparation {
         LeaseRun *run;
         bool initial; /* of Acquire: without them there is no lease */
         AddressList devices;
-        AddressList stays; /* those whose groups the lease owned before: when they fail they are parked, not given back */
+        AddressList
+                stays; /* those whose groups the lease owned before: when they fail they are parked, not given back */
         JobFailure failure;
         acquire_done_t done; /* until it was called */
         void *userdata;
@@ -55,7 +57,7 @@ struct LeaseRun {
         RunDevice *devices; /* as lease->devices */
         LeasePart *parts;
         Preparation *preparations;
-        Task *open_task;    /* opens the iommufd */
+        Task *open_task; /* opens the iommufd */
         Task *holders_task;
         sd_event_source *timer;
         uint64_t timer_interval;

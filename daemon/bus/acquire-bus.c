@@ -129,8 +129,8 @@ static const Finding *first_block(const Findings *findings, bool about_request) 
 }
 
 static int refuse_finding(Bus *bus, sd_bus_message *m, const Judgement *j, const Finding *f) {
-        return bus_refuse(bus, m, j->client, finding_error_name(f->code), "%s%s%s", f->text, isempty(f->remedy) ? "" : "; ",
-                          f->remedy);
+        return bus_refuse(bus, m, j->client, finding_error_name(f->code), "%s%s%s", f->text,
+                          isempty(f->remedy) ? "" : "; ", f->remedy);
 }
 
 /* A call that goes wrong before anything is begun. */
@@ -267,7 +267,8 @@ static void on_acquired(Lease *l, _unused_ const AddressList *added, const char 
         r = send_lease(bus, c, l);
         if (r < 0) {
                 release_begin(bus->broker, l, "it could not be handed out");
-                (void) bus_refuse(bus, c->message, c->client, ERROR_FAILED, "cannot hand the lease out: %s", strerror(-r));
+                (void) bus_refuse(bus, c->message, c->client, ERROR_FAILED, "cannot hand the lease out: %s",
+                                  strerror(-r));
                 return;
         }
         polkit_forget(bus->polkit, c->message);
@@ -308,7 +309,8 @@ static void on_joined(Lease *l, const AddressList *added, const char *error_name
         r = send_added(bus, c, l, added);
         if (r < 0) {
                 release_devices(bus->broker, l, added);
-                (void) bus_refuse(bus, c->message, c->client, ERROR_FAILED, "cannot hand the devices out: %s", strerror(-r));
+                (void) bus_refuse(bus, c->message, c->client, ERROR_FAILED, "cannot hand the devices out: %s",
+                                  strerror(-r));
                 return;
         }
         polkit_forget(bus->polkit, c->message);
@@ -351,7 +353,8 @@ static int proceed(Bus *bus, sd_bus_message *m, Call *c, Judgement *j, bool fres
         c->client = TAKE_PTR(j->client);
         r = start(bus, c, j);
         if (r == -EBUSY)
-                return bus_refuse(bus, m, c->client, ERROR_DEVICE_BUSY, "a worker is at work on the devices; try again");
+                return bus_refuse(bus, m, c->client, ERROR_DEVICE_BUSY,
+                                  "a worker is at work on the devices; try again");
         if (r == -ESHUTDOWN)
                 return bus_refuse(bus, m, c->client, ERROR_DEVICE_BUSY, "the lease is ending");
         return r < 0 ? give_up(bus, m, c->client, r, error) : 1;

@@ -243,7 +243,8 @@ static void on_lease_changed(Lease *l, void *userdata) {
         char path[BUS_PATH_MAX];
         Bus *bus = userdata;
 
-        check_emit(sd_bus_emit_properties_changed_strv(bus->bus, bus_lease_path(l, path), BUS_LEASE, bus_lease_changing),
+        check_emit(sd_bus_emit_properties_changed_strv(bus->bus, bus_lease_path(l, path), BUS_LEASE,
+                                                       bus_lease_changing),
                    path);
 }
 
@@ -324,7 +325,8 @@ int bus_export(Bus *bus, sd_bus *connection, Broker *broker) {
         if (r >= 0)
                 r = sd_bus_add_object_vtable(connection, NULL, BUS_ROOT, BUS_MANAGER, bus_manager_vtable, bus);
         if (r >= 0)
-                r = export_fallback(bus, BUS_DEVICES_PATH, BUS_DEVICE, bus_device_vtable, find_device, enumerate_devices);
+                r = export_fallback(bus, BUS_DEVICES_PATH, BUS_DEVICE, bus_device_vtable, find_device,
+                                    enumerate_devices);
         if (r >= 0)
                 r = export_fallback(bus, BUS_GROUPS_PATH, BUS_GROUP, bus_group_vtable, find_group, enumerate_groups);
         if (r >= 0)

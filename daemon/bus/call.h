@@ -21,11 +21,11 @@ struct Call {
         CallList *list;
         sd_bus_message *message;
         uid_t uid;
-        Client *client;  /* of the last dispatch */
-        bool looking;    /* a look at the devices is under way */
-        bool looked;     /* it has just ended: what the inventory says is fresh */
+        Client *client; /* of the last dispatch */
+        bool looking;   /* a look at the devices is under way */
+        bool looked;    /* it has just ended: what the inventory says is fresh */
         int look_result;
-        bool waiting;    /* for a device to become free */
+        bool waiting;      /* for a device to become free */
         uint64_t deadline; /* of the wait, CLOCK_MONOTONIC, 0: not set */
         sd_event_source *timer;
         sd_bus_track *track; /* while it waits: whoever leaves the bus waits no more */

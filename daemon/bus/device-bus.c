@@ -33,8 +33,7 @@ SIMPLE_GETTER(get_virtual_functions_max, "u", d->facts.virtual_functions_max)
 SIMPLE_GETTER(get_numa_node, "i", d->facts.numa_node)
 SIMPLE_GETTER(get_state, "s", d->gone ? "gone" : device_state_to_string(d->state))
 SIMPLE_GETTER(get_state_reason, "s", d->reason)
-SIMPLE_GETTER(get_physical_function, "s",
-              d->facts.virtual_function ? ADDRESS(d->facts.physical_function) : "")
+SIMPLE_GETTER(get_physical_function, "s", d->facts.virtual_function ? ADDRESS(d->facts.physical_function) : "")
 
 /* From the hardware database by modalias: unlike udev's own properties that touches nothing of the device. */
 static int append_name(const Bus *bus, const Device *d, const char *key, sd_bus_message *reply) {
@@ -109,11 +108,16 @@ GETTER(get_lease) {
 #define CONST SD_BUS_VTABLE_PROPERTY_CONST
 #define TOLD  SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
 
-char *bus_device_changing[] = { (char *) "Driver",  (char *) "VfioDriver",
-                                (char *) "Group",   (char *) "ResetMethods",
-                                (char *) "ResetSet", (char *) "HostUse",
-                                (char *) "VirtualFunctions", (char *) "State",
-                                (char *) "StateReason", (char *) "Lease",
+char *bus_device_changing[] = { (char *) "Driver",
+                                (char *) "VfioDriver",
+                                (char *) "Group",
+                                (char *) "ResetMethods",
+                                (char *) "ResetSet",
+                                (char *) "HostUse",
+                                (char *) "VirtualFunctions",
+                                (char *) "State",
+                                (char *) "StateReason",
+                                (char *) "Lease",
                                 NULL };
 
 const sd_bus_vtable bus_device_vtable[] = {

@@ -9,8 +9,8 @@ static int append_fds(sd_bus_message *reply, const Handout *h) {
                 bool is_device = streq(h->fds[i].kind, "device");
 
                 /* sd-bus duplicates the descriptor. */
-                r = sd_bus_message_append(reply, "(ssh)", h->fds[i].kind,
-                                          is_device ? ADDRESS(h->fds[i].address) : "", h->fds[i].fd);
+                r = sd_bus_message_append(reply, "(ssh)", h->fds[i].kind, is_device ? ADDRESS(h->fds[i].address) : "",
+                                          h->fds[i].fd);
         }
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
@@ -65,8 +65,8 @@ static int append_found(sd_bus_message *reply, const Bus *bus, const Lease *l, c
         if (r >= 0)
                 r = append_regions(reply, inventory_group(inv, ld->group));
         if (r >= 0 && l->hand_over == HAND_OVER_ATTACHED)
-                r = sd_bus_message_append(reply, "{sv}{sv}{sv}", "devid", "u", ld->bound.devid, "ioas", "u", ld->ioas, "pt",
-                                          "u", ld->pt);
+                r = sd_bus_message_append(reply, "{sv}{sv}{sv}", "devid", "u", ld->bound.devid, "ioas", "u", ld->ioas,
+                                          "pt", "u", ld->pt);
         if (r >= 0)
                 r = sd_bus_message_close_container(reply);
         return r < 0 ? r : sd_bus_message_close_container(reply);

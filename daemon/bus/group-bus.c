@@ -92,8 +92,8 @@ GETTER(get_blockers) {
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
-char *bus_group_changing[] = { (char *) "Devices", (char *) "Viable", (char *) "Blockers",
-                               (char *) "ReservedRegions", (char *) "Lease", NULL };
+char *bus_group_changing[] = { (char *) "Devices",         (char *) "Viable", (char *) "Blockers",
+                               (char *) "ReservedRegions", (char *) "Lease",  NULL };
 
 const sd_bus_vtable bus_group_vtable[] = {
         SD_BUS_VTABLE_START(0),

@@ -26,8 +26,9 @@ int bus_proven_lease(Bus *bus, sd_bus_message *m, Lease **ret, sd_bus_error *err
         if (r < 0)
                 return r;
         if (!broker_is_lifeline(bus->broker, l, fd))
-                return sd_bus_error_setf(error, ERROR_WRONG_LIFELINE,
-                                         "the descriptor is not the lifeline of this lease; only who holds that may use it");
+                return sd_bus_error_setf(
+                        error, ERROR_WRONG_LIFELINE,
+                        "the descriptor is not the lifeline of this lease; only who holds that may use it");
         *ret = l;
         return 1;
 }
@@ -59,7 +60,8 @@ static int method_take_devices(sd_bus_message *m, void *userdata, sd_bus_error *
         r = handout_devices(run, wanted, &handout, &culprit);
         if (r == -ENOENT)
                 return sd_bus_error_setf(error, ERROR_NO_SUCH_DEVICE,
-                                         "%s is no device of this lease that is still to be handed out", ADDRESS(culprit));
+                                         "%s is no device of this lease that is still to be handed out",
+                                         ADDRESS(culprit));
         if (r == -E2BIG)
                 return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT, "at most %d devices fit into one message",
                                          HANDOUT_FDS_MAX);
@@ -131,7 +133,8 @@ static int read_revocation(sd_bus_message *m, const char **ret_reason, uint64_t 
 }
 
 /* 1: the caller may. 0: polkit is being asked. */
-static int authorize_revocation(Bus *bus, sd_bus_message *m, const Client *client, const Lease *l, sd_bus_error *error) {
+static int authorize_revocation(Bus *bus, sd_bus_message *m, const Client *client, const Lease *l,
+                                sd_bus_error *error) {
         uint32_t limit = bus->broker->config.limits.requests_per_user;
         PolkitQuestion q = {
                 .action = client->caller.uid == l->uid ? ACTION_REVOKE_OWN : ACTION_REVOKE,
@@ -171,7 +174,8 @@ static int method_revoke(sd_bus_message *m, void *userdata, sd_bus_error *error)
                                   sd_bus_error_is_set(error) ? error->message : strerror(-r));
         polkit_forget(bus->polkit, m);
         (void) call_end(call_find(&bus->calls, m));
-        r = sd_bus_emit_signal(bus->bus, sd_bus_message_get_path(m), BUS_LEASE, "RevokeRequested", "st", reason, deadline);
+        r = sd_bus_emit_signal(bus->bus, sd_bus_message_get_path(m), BUS_LEASE, "RevokeRequested", "st", reason,
+                               deadline);
         if (r < 0)
                 return r;
         /* The answer first: what follows may end the lease, and its object with it. */
@@ -215,7 +219,8 @@ GETTER(get_reset_exclusive) {
         const Bus *bus = userdata;
         const Lease *l = lease_at(bus, path);
 
-        return l ? sd_bus_message_append(reply, "b", resetset_is_exclusive(&bus->broker->ledger.inventory, l)) : -ENOENT;
+        return l ? sd_bus_message_append(reply, "b", resetset_is_exclusive(&bus->broker->ledger.inventory, l))
+                 : -ENOENT;
 }
 
 GETTER(get_devices) {
@@ -264,8 +269,9 @@ GETTER(get_holders) {
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
-char *bus_lease_changing[] = { (char *) "Devices", (char *) "Groups", (char *) "Parked", (char *) "State", (char *) "StateReason",
-                               (char *) "Holders", (char *) "ResetExclusive", (char *) "RevokeDeadline", NULL };
+char *bus_lease_changing[] = { (char *) "Devices",        (char *) "Groups",         (char *) "Parked",
+                               (char *) "State",          (char *) "StateReason",    (char *) "Holders",
+                               (char *) "ResetExclusive", (char *) "RevokeDeadline", NULL };
 
 #define CONST SD_BUS_VTABLE_PROPERTY_CONST
 #define TOLD  SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
@@ -280,10 +286,10 @@ const sd_bus_vtable bus_lease_vtable[] = {
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("RemoveDevices", SD_BUS_ARGS("h", lifeline, "as", devices, "a{sv}", options),
                                 SD_BUS_NO_RESULT, method_remove_devices, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("Release", SD_BUS_ARGS("h", lifeline, "a{sv}", options), SD_BUS_NO_RESULT, method_release,
-                                SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("Revoke", SD_BUS_ARGS("s", reason, "t", deadline_usec, "a{sv}", options), SD_BUS_NO_RESULT,
-                                method_revoke, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Release", SD_BUS_ARGS("h", lifeline, "a{sv}", options), SD_BUS_NO_RESULT,
+                                method_release, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Revoke", SD_BUS_ARGS("s", reason, "t", deadline_usec, "a{sv}", options),
+                                SD_BUS_NO_RESULT, method_revoke, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_SIGNAL_WITH_ARGS("RevokeRequested", SD_BUS_ARGS("s", reason, "t", deadline_usec), 0),
         SD_BUS_SIGNAL_WITH_ARGS("GroupDisturbed", SD_BUS_ARGS("o", group, "s", device, "s", what), 0),
         SD_BUS_SIGNAL_WITH_ARGS("Ended", SD_BUS_ARGS("s", reason), 0),

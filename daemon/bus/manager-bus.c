@@ -32,9 +32,8 @@ static int method_choose_driver(sd_bus_message *m, void *userdata, sd_bus_error 
         if (!d)
                 return sd_bus_error_setf(error, ERROR_NO_SUCH_DEVICE, "there is no device %s", s);
         a = facts_is_bridge(&d->facts) ? NULL
-            : request.pasids > 0
-                    ? variant_candidate(&bus->broker->variants, d->facts.modalias, VARIANT_PLAIN_DRIVER)
-                    : variant_choose(&bus->broker->variants, d->facts.modalias);
+            : request.pasids > 0 ? variant_candidate(&bus->broker->variants, d->facts.modalias, VARIANT_PLAIN_DRIVER)
+                                 : variant_choose(&bus->broker->variants, d->facts.modalias);
         if (!a)
                 return sd_bus_error_setf(error, ERROR_DRIVER_MISMATCH, "no VFIO driver fits %s", s);
         return sd_bus_reply_method_return(m, "sss", a->driver, a->module, a->pattern);
@@ -60,7 +59,8 @@ static int method_identify(sd_bus_message *m, void *userdata, sd_bus_error *erro
         INVENTORY_FOREACH_DEVICE (&bus->broker->ledger.inventory, d) {
                 if (!S_ISCHR(st.st_mode) || d->facts.cdev[0] == '\0' || d->facts.cdev_number != st.st_rdev)
                         continue;
-                return sd_bus_reply_method_return(m, "soo", ADDRESS(d->facts.address), bus_group_path(d->facts.group, group),
+                return sd_bus_reply_method_return(m, "soo", ADDRESS(d->facts.address),
+                                                  bus_group_path(d->facts.group, group),
                                                   bus_lease_path(d->lease, lease));
         }
         return sd_bus_error_setf(error, ERROR_NO_SUCH_DEVICE, "the descriptor is no VFIO device of this machine");
@@ -98,8 +98,8 @@ GETTER(get_enforcement) {
 const sd_bus_vtable bus_manager_vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD_WITH_ARGS("Acquire", SD_BUS_ARGS("as", devices, "a{sv}", options),
-                                SD_BUS_RESULT("o", lease, "a(ssh)", fds, "a{sa{sv}}", found), acquire_bus_method_acquire,
-                                SD_BUS_VTABLE_UNPRIVILEGED),
+                                SD_BUS_RESULT("o", lease, "a(ssh)", fds, "a{sa{sv}}", found),
+                                acquire_bus_method_acquire, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Explain", SD_BUS_ARGS("as", devices, "a{sv}", options),
                                 SD_BUS_RESULT("b", possible, "a(ssssa{sv})", findings), acquire_bus_method_explain,
                                 SD_BUS_VTABLE_UNPRIVILEGED),

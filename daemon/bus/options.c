@@ -23,7 +23,7 @@ int options_read_devices(sd_bus_message *m, bool may_be_empty, AddressList *ret,
         const char *s;
         int r;
 
-        *ret = (AddressList){};
+        *ret = (AddressList) {};
         r = sd_bus_message_enter_container(m, 'a', "s");
         if (r < 0)
                 return r;
@@ -37,7 +37,8 @@ int options_read_devices(sd_bus_message *m, bool may_be_empty, AddressList *ret,
                         return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT, "%s is named twice; name it once", s);
                 if (r < 0)
                         return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT,
-                                                 "more than %d devices in one request; ask for fewer", REQUEST_DEVICES_MAX);
+                                                 "more than %d devices in one request; ask for fewer",
+                                                 REQUEST_DEVICES_MAX);
         }
         if (r < 0)
                 return r;
@@ -74,8 +75,8 @@ static int read_name(Decoding *d, const char *what, char ret[static NAME_MAX_LEN
                 return r;
         if (isempty(s) || !text_is_printable(s) || strpbrk(s, "/ \t") || !text_copy(ret, NAME_MAX_LEN, s))
                 return sd_bus_error_setf(d->error, ERROR_INVALID_ARGUMENT,
-                                         "the %s is no name: 1 to %d printable characters without spaces or slashes", what,
-                                         NAME_MAX_LEN - 1);
+                                         "the %s is no name: 1 to %d printable characters without spaces or slashes",
+                                         what, NAME_MAX_LEN - 1);
         return 0;
 }
 
@@ -127,8 +128,8 @@ static int read_wait(Decoding *d) {
         if (r < 0)
                 return r;
         if (d->request->wait > WAIT_MAX_USEC)
-                return sd_bus_error_setf(d->error, ERROR_INVALID_ARGUMENT, "nobody waits longer than a day; at most %" PRIu64,
-                                         WAIT_MAX_USEC);
+                return sd_bus_error_setf(d->error, ERROR_INVALID_ARGUMENT,
+                                         "nobody waits longer than a day; at most %" PRIu64, WAIT_MAX_USEC);
         return 0;
 }
 
@@ -185,8 +186,9 @@ static int read_option(Decoding *d, OptionSet set, const char *name, unsigned *s
         if (r < 0)
                 return r;
         if (type != 'v' || !streq(contents, known[i].signature))
-                return sd_bus_error_setf(d->error, ERROR_INVALID_ARGUMENT, "the option \"%s\" has type \"%s\", not \"%.20s\"",
-                                         name, known[i].signature, contents ? contents : "?");
+                return sd_bus_error_setf(d->error, ERROR_INVALID_ARGUMENT,
+                                         "the option \"%s\" has type \"%s\", not \"%.20s\"", name, known[i].signature,
+                                         contents ? contents : "?");
         r = sd_bus_message_enter_container(d->message, 'v', known[i].signature);
         if (r < 0)
                 return r;
@@ -202,7 +204,7 @@ int options_read(sd_bus_message *m, OptionSet set, Request *request, Options *re
         const char *name;
         int r;
 
-        *ret = (Options){ .for_fd = -EBADF };
+        *ret = (Options) { .for_fd = -EBADF };
         r = sd_bus_message_enter_container(m, 'a', "{sv}");
         if (r < 0)
                 return r;

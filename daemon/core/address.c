@@ -43,7 +43,7 @@ int address_parse(const char *s, Address *ret) {
                 return -EINVAL;
         if (slot > 0x1f || function > 7)
                 return -EINVAL;
-        *ret = (Address){ .domain = domain, .bus = (uint8_t) bus, .devfn = (uint8_t) (slot << 3 | function) };
+        *ret = (Address) { .domain = domain, .bus = (uint8_t) bus, .devfn = (uint8_t) (slot << 3 | function) };
         return 0;
 }
 

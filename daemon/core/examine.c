@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
 
-#include "examine.h"
 #include "core/resetset.h"
 #include "core/viability.h"
+#include "examine.h"
 #include "util/text.h"
 
 /* One judgement under way. */
@@ -18,7 +18,7 @@ typedef struct Examination {
 
 void plan_clear(Plan *p) {
         free(p->devices);
-        *p = (Plan){};
+        *p = (Plan) {};
 }
 
 static bool same_group(const Device *d, const Group *g) {
@@ -33,7 +33,7 @@ static bool in_scope(const Request *request, const Device *d, const Device *othe
 int examine_scope(const Inventory *inv, const Request *request, AddressList *ret) {
         const Device *other;
 
-        *ret = (AddressList){};
+        *ret = (AddressList) {};
         for (size_t i = 0; i < request->devices.n; i++)
                 if (inventory_device(inv, request->devices.items[i]))
                         (void) address_list_add(ret, request->devices.items[i]);
@@ -42,8 +42,7 @@ int examine_scope(const Inventory *inv, const Request *request, AddressList *ret
                 const Device *d = inventory_device(inv, ret->items[i]);
 
                 INVENTORY_FOREACH_DEVICE (inv, other)
-                        if (d && in_scope(request, d, other) &&
-                            address_list_add(ret, other->facts.address) == -E2BIG)
+                        if (d && in_scope(request, d, other) && address_list_add(ret, other->facts.address) == -E2BIG)
                                 return -E2BIG;
         }
         return 0;
@@ -96,7 +95,8 @@ static void judge_physical_function(Examination *x, const Device *d, const Reser
                          "%s is a virtual function of %s, which belongs to lease %s of uid %u (%s)", at.text,
                          ADDRESS(pf->facts.address), pf->lease->id, pf->lease->uid,
                          isempty(pf->lease->unit) ? "no unit" : pf->lease->unit);
-        finding_set_remedy(f, "wait for the end of that lease, or have a reservation grant this function to the caller");
+        finding_set_remedy(f,
+                           "wait for the end of that lease, or have a reservation grant this function to the caller");
 }
 
 /* --- rights --- */
@@ -176,7 +176,8 @@ static void choose_driver(Examination *x, const Device *d, const Reservation *re
         if (!a) {
                 f = findings_add(x->findings, FINDING_DRIVER_MISMATCH, SEVERITY_BLOCK, address,
                                  "no VFIO driver%s%s fits %s", isempty(wanted) ? "" : " called ", wanted, address);
-                finding_set_remedy(f, "ask ChooseDriver for the candidates; is the module vfio_pci installed for this kernel?");
+                finding_set_remedy(
+                        f, "ask ChooseDriver for the candidates; is the module vfio_pci installed for this kernel?");
                 return;
         }
         (void) text_copy(ld->driver, sizeof(ld->driver), a->driver);
@@ -192,7 +193,7 @@ static LeaseDevice *plan_add(Examination *x, const Device *d, Role role) {
                 return NULL;
         x->plan->devices = grown;
         ld = &grown[x->plan->n_devices++];
-        *ld = (LeaseDevice){
+        *ld = (LeaseDevice) {
                 .address = d->facts.address,
                 .role = role,
                 .group = d->facts.group,
@@ -213,7 +214,8 @@ static void note_reset(Examination *x, const Device *d) {
 
         if (isempty(d->facts.reset_methods)) {
                 f = findings_add(x->findings, FINDING_NO_RESET, SEVERITY_WARN, address,
-                                 "%s has no reset of its own: what a client leaves in it, the next one may find", address);
+                                 "%s has no reset of its own: what a client leaves in it, the next one may find",
+                                 address);
                 finding_set_remedy(f, "lend it to one client only, or lend its whole reset set together");
         }
         INVENTORY_FOREACH_DEVICE (x->world->inventory, other)
@@ -222,7 +224,8 @@ static void note_reset(Examination *x, const Device *d) {
         if (hits[0] == '\0' || x->request->reset_set)
                 return;
         f = findings_add(x->findings, FINDING_SHARED_RESET, SEVERITY_INFO, address,
-                         "a bus reset of %s hits%s too, so a client of %s alone may be refused one", address, hits, address);
+                         "a bus reset of %s hits%s too, so a client of %s alone may be refused one", address, hits,
+                         address);
         finding_set_remedy(f, "ask with \"reset-set\" if hot reset has to work");
 }
 
@@ -340,9 +343,9 @@ static int judge_member(Examination *x, const Device *m) {
 }
 
 static void too_many(Examination *x) {
-        Finding *f = findings_add(x->findings, FINDING_INVALID, SEVERITY_BLOCK, "",
-                                  "the request touches more than %u devices, and no lease has more",
-                                  REQUEST_DEVICES_MAX);
+        Finding *f =
+                findings_add(x->findings, FINDING_INVALID, SEVERITY_BLOCK, "",
+                             "the request touches more than %u devices, and no lease has more", REQUEST_DEVICES_MAX);
 
         finding_set_remedy(f, "ask for fewer devices at once, in several leases");
 }
@@ -449,10 +452,11 @@ static void judge_resources(Examination *x) {
         if (res && res->memlock > memlock)
                 memlock = res->memlock;
         if (x->request->hand_over != HAND_OVER_NONE && memlock < MEMLOCK_USEFUL) {
-                f = findings_add(x->findings, FINDING_MEMLOCK, SEVERITY_WARN, "",
-                                 "the caller may lock %llu KiB of memory; mapping a guest's memory for DMA needs all of it "
-                                 "locked",
-                                 (unsigned long long) memlock >> 10);
+                f = findings_add(
+                        x->findings, FINDING_MEMLOCK, SEVERITY_WARN, "",
+                        "the caller may lock %llu KiB of memory; mapping a guest's memory for DMA needs all of it "
+                        "locked",
+                        (unsigned long long) memlock >> 10);
                 finding_set_remedy(f, "raise its RLIMIT_MEMLOCK, or set MemoryLock= in the reservation");
         }
         if (x->request->pasids > 0 && x->caller->uid != 0 && x->request->pasids > (res ? res->pasids : 0)) {

@@ -23,18 +23,18 @@ typedef struct DeviceFacts {
         char driver[NAME_MAX_LEN];          /* "" without a driver */
         char driver_override[NAME_MAX_LEN]; /* "" if none is set */
         DriverKind driver_kind;
-        int group;                          /* number of the IOMMU group, -1 if the device has none */
-        bool on_root_bus;                   /* no bridge above: a bus reset cannot reach it */
+        int group;        /* number of the IOMMU group, -1 if the device has none */
+        bool on_root_bus; /* no bridge above: a bus reset cannot reach it */
         bool virtual_function;
-        Address physical_function;          /* of a virtual function */
-        uint32_t virtual_functions;         /* enabled ones, of a physical function */
+        Address physical_function;  /* of a virtual function */
+        uint32_t virtual_functions; /* enabled ones, of a physical function */
         uint32_t virtual_functions_max;
-        int numa_node;                      /* -1: unknown */
-        char reset_methods[64];             /* as sysfs lists them: "flr bus"; "" if there is none */
-        uint8_t pasid_bits;                 /* width of the PASID capability, 0 without one */
-        bool boot_display;                  /* the firmware's display */
-        char cdev[NAME_MAX_LEN];            /* "vfio3" while a VFIO character device exists, else "" */
-        uint64_t cdev_number;               /* its st_rdev */
+        int numa_node;           /* -1: unknown */
+        char reset_methods[64];  /* as sysfs lists them: "flr bus"; "" if there is none */
+        uint8_t pasid_bits;      /* width of the PASID capability, 0 without one */
+        bool boot_display;       /* the firmware's display */
+        char cdev[NAME_MAX_LEN]; /* "vfio3" while a VFIO character device exists, else "" */
+        uint64_t cdev_number;    /* its st_rdev */
 } DeviceFacts;
 
 #define GROUP_REGIONS_MAX 32

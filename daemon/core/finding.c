@@ -54,7 +54,7 @@ const char *severity_to_string(Severity s) {
 
 void findings_clear(Findings *f) {
         free(f->items);
-        *f = (Findings){};
+        *f = (Findings) {};
 }
 
 Finding *findings_add(Findings *f, FindingCode code, Severity severity, const char *subject, const char *format, ...) {
@@ -69,7 +69,7 @@ Finding *findings_add(Findings *f, FindingCode code, Severity severity, const ch
                 item = &f->items[f->n++];
         } else
                 f->out_of_memory = true;
-        *item = (Finding){ .code = code, .severity = severity };
+        *item = (Finding) { .code = code, .severity = severity };
         text_append(item->subject, sizeof(item->subject), "%s", subject);
         va_start(ap, format);
         (void) vsnprintf(item->text, sizeof(item->text), format, ap);

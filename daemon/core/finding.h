@@ -46,9 +46,9 @@ typedef enum FindingCode {
 typedef struct Finding {
         FindingCode code;
         Severity severity;
-        char subject[80]; /* an address, "group N", a cgroup, or "" */
-        char text[320];   /* what and why */
-        char remedy[256]; /* what to do, or "" */
+        char subject[80];   /* an address, "group N", a cgroup, or "" */
+        char text[320];     /* what and why */
+        char remedy[256];   /* what to do, or "" */
         const char *action; /* of polkit, for SEVERITY_ASK */
 } Finding;
 

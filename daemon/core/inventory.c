@@ -25,7 +25,7 @@ void inventory_clear(Inventory *inv) {
                 free(inv->groups[i]);
         free(inv->devices);
         free(inv->groups);
-        *inv = (Inventory){};
+        *inv = (Inventory) {};
 }
 
 /* The place of a device, or where it would be inserted. */
@@ -169,5 +169,5 @@ Address inventory_set_key(const DeviceFacts *f) {
         /* A virtual function is reset alone, and nothing above a root bus device could reset it. */
         if (f->on_root_bus || f->virtual_function)
                 return f->address;
-        return (Address){ .domain = f->address.domain, .bus = f->address.bus, .devfn = 0 };
+        return (Address) { .domain = f->address.domain, .bus = f->address.bus, .devfn = 0 };
 }

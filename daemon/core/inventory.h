@@ -24,7 +24,7 @@ typedef struct Device {
         DeviceState state;
         char reason[256]; /* why it is broken or what it waits for, else "" */
         Lease *lease;
-        bool gone; /* pulled while leased: kept until the lease ends */
+        bool gone;     /* pulled while leased: kept until the lease ends */
         bool disturbs; /* it stands in a leased group where it should not, and that was told */
 } Device;
 

@@ -35,18 +35,18 @@ typedef struct LeaseDevice {
         Address address;
         Role role;
         int group;
-        Address set;                         /* the key of its reset set */
-        char driver[NAME_MAX_LEN];           /* what the lease binds it to */
-        char module[NAME_MAX_LEN];           /* which module has that driver, "" if unknown */
-        char original_driver[NAME_MAX_LEN];  /* what it had before, "" for none */
+        Address set;                        /* the key of its reset set */
+        char driver[NAME_MAX_LEN];          /* what the lease binds it to */
+        char module[NAME_MAX_LEN];          /* which module has that driver, "" if unknown */
+        char original_driver[NAME_MAX_LEN]; /* what it had before, "" for none */
         char original_override[NAME_MAX_LEN];
-        bool opened;   /* its cdev was opened for the client: the last close must be seen before it is unbound */
-        bool taken;    /* the descriptor has left the daemon */
-        bool closed;   /* the last close was seen */
-        int watch;     /* inotify watch descriptor, -1 for none */
+        bool opened; /* its cdev was opened for the client: the last close must be seen before it is unbound */
+        bool taken;  /* the descriptor has left the daemon */
+        bool closed; /* the last close was seen */
+        int watch;   /* inotify watch descriptor, -1 for none */
         BoundFacts bound;
         uint32_t ioas, pt; /* of an attached hand-over */
-        bool joining;  /* it is being added to an active lease */
+        bool joining;      /* it is being added to an active lease */
         bool leaving;  /* it is on its way out of an active lease, by request or because its descriptor was closed */
         bool released; /* proven free of the lease */
 } LeaseDevice;
@@ -57,17 +57,17 @@ typedef struct Lease {
         char id[LEASE_ID_LEN + 1]; /* 128 random bits in hexadecimal */
         uid_t uid;
         pid_t pid;
-        char *unit, *cgroup; /* never NULL */
+        char *unit, *cgroup;            /* never NULL */
         char reservation[NAME_MAX_LEN]; /* "" for none */
         HandOver hand_over;
         LeaseState state;
         char reason[256];
-        bool reset_set;          /* parked devices are bound to the lease's iommufd, so that the kernel calls them its own */
-        bool restore;            /* give the devices back to their original drivers */
-        bool per_process;        /* memory accounting of the iommufd */
-        uint64_t memlock;        /* what the caller's RLIMIT_MEMLOCK is raised to, 0: left alone */
+        bool reset_set;   /* parked devices are bound to the lease's iommufd, so that the kernel calls them its own */
+        bool restore;     /* give the devices back to their original drivers */
+        bool per_process; /* memory accounting of the iommufd */
+        uint64_t memlock; /* what the caller's RLIMIT_MEMLOCK is raised to, 0: left alone */
         uint32_t pasids;
-        uint64_t created;        /* microseconds since the epoch */
+        uint64_t created; /* microseconds since the epoch */
         uint64_t revoke_deadline;
         LeaseDevice *devices;
         size_t n_devices;

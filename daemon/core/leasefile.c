@@ -305,7 +305,7 @@ static int begin_device(Reader *reader, const char *address) {
         if (!grown)
                 return out_of_memory(reader);
         l->devices = grown;
-        grown[l->n_devices] = (LeaseDevice){};
+        grown[l->n_devices] = (LeaseDevice) {};
         begin_block(reader, device_fields, ARRAY_SIZE(device_fields), &grown[l->n_devices++]);
         return 0;
 }

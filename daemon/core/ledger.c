@@ -7,7 +7,7 @@ void ledger_clear(Ledger *ledger) {
                 lease_free(ledger->leases[i]);
         free(ledger->leases);
         inventory_clear(&ledger->inventory);
-        *ledger = (Ledger){};
+        *ledger = (Ledger) {};
 }
 
 Lease *ledger_lease(const Ledger *ledger, const char *id) {
@@ -271,7 +271,8 @@ static const char *check_device(const Ledger *ledger, const Device *d) {
         const Group *g = inventory_group_of(&ledger->inventory, d);
 
         if (!d->lease)
-                return d->state == DEVICE_FREE || d->state == DEVICE_BROKEN ? NULL : "a device without a lease is not free";
+                return d->state == DEVICE_FREE || d->state == DEVICE_BROKEN ? NULL
+                                                                            : "a device without a lease is not free";
         if (!has_lease(ledger, d->lease))
                 return "a device points at a lease that is not there";
         if (!lease_device(d->lease, d->facts.address))

@@ -14,14 +14,14 @@ void reservation_clear(Reservation *r) {
         free(r->uids);
         free(r->gids);
         free(r->match_unit);
-        *r = (Reservation){};
+        *r = (Reservation) {};
 }
 
 void config_clear(Config *c) {
         for (size_t i = 0; i < c->n_reservations; i++)
                 reservation_clear(&c->reservations[i]);
         free(c->reservations);
-        *c = (Config){ .limits = LIMITS_DEFAULT };
+        *c = (Config) { .limits = LIMITS_DEFAULT };
 }
 
 const Reservation *config_reservation(const Config *c, const char *name) {
@@ -115,6 +115,6 @@ Ruling policy_device(const Config *c, const Caller *caller, const char *named, H
 
 Ruling policy_right(const Caller *caller, bool granted, const char *action) {
         if (caller->uid == 0 || granted)
-                return (Ruling){ .access = ACCESS_ALLOW };
-        return (Ruling){ .access = ACCESS_ASK, .action = action };
+                return (Ruling) { .access = ACCESS_ALLOW };
+        return (Ruling) { .access = ACCESS_ASK, .action = action };
 }

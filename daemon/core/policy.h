@@ -55,7 +55,7 @@ typedef struct Config {
 } Config;
 
 #define LIMITS_DEFAULT                                                                                                 \
-        (Limits) {                                                                                                     \
+        (Limits){                                                                                                      \
                 .leases_per_user = 32, .devices_per_user = 128, .requests_per_user = 16, .leases = 1024, .workers = 64 \
         }
 
@@ -87,7 +87,8 @@ typedef struct Ruling {
 #define ACTION_REVOKE_OWN          "org.iommud1.revoke-own"
 
 /* May the caller have this device in this form? named: use this reservation and no other; NULL for any. */
-Ruling policy_device(const Config *c, const Caller *caller, const char *named, HandOver hand_over, const DeviceFacts *f);
+Ruling policy_device(const Config *c, const Caller *caller, const char *named, HandOver hand_over,
+                     const DeviceFacts *f);
 
 /* May the caller do what needs a right of its own? granted: what the device's reservation says. */
 Ruling policy_right(const Caller *caller, bool granted, const char *action);

@@ -23,7 +23,7 @@ typedef struct Request {
         bool reset_set; /* hot reset is to be possible: the whole reset set is taken */
         bool force_in_use;
         bool restore;
-        uint64_t wait; /* microseconds */
+        uint64_t wait;      /* microseconds */
         const Lease *joins; /* the lease that the devices are to join, NULL for a new one */
 } Request;
 

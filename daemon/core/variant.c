@@ -9,7 +9,7 @@
 
 void variant_table_clear(VariantTable *t) {
         free(t->aliases);
-        *t = (VariantTable){};
+        *t = (VariantTable) {};
 }
 
 int variant_table_add(VariantTable *t, const char *pattern, const char *module, const char *driver) {

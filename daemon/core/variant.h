@@ -7,9 +7,9 @@
  * as a pure function over a table of aliases. */
 
 typedef struct VariantAlias {
-        char pattern[128];           /* "vfio_pci:v00001AF4d00001041sv*sd*bc*sc*i*" */
-        char module[NAME_MAX_LEN];   /* with underscores, as modules.alias has it */
-        char driver[NAME_MAX_LEN];   /* the name that driver_override wants */
+        char pattern[128];         /* "vfio_pci:v00001AF4d00001041sv*sd*bc*sc*i*" */
+        char module[NAME_MAX_LEN]; /* with underscores, as modules.alias has it */
+        char driver[NAME_MAX_LEN]; /* the name that driver_override wants */
 } VariantAlias;
 
 typedef struct VariantTable {

@@ -17,7 +17,8 @@ static void member_on_host_driver(const Device *m, const char *subject, Findings
                                   "%s of %s is on the host driver %s, so the group cannot be owned by a client",
                                   ADDRESS(m->facts.address), subject, m->facts.driver);
 
-        finding_set_remedy(f, "name it in \"members\" to have it parked for the life of the lease, or unbind it from %s",
+        finding_set_remedy(f,
+                           "name it in \"members\" to have it parked for the life of the lease, or unbind it from %s",
                            m->facts.driver);
 }
 
@@ -36,10 +37,12 @@ void viability_judge(const Inventory *inv, const Group *g, const AddressList *sp
 
                 if (!streq(region->type, "direct"))
                         continue;
-                f = findings_add(findings, FINDING_DIRECT_REGION, SEVERITY_BLOCK, subject,
-                                 "the firmware reserves 0x%llx-0x%llx for direct DMA by %s, which the kernel never blocks",
-                                 (unsigned long long) region->start, (unsigned long long) region->end, subject);
-                finding_set_remedy(f, "the device cannot be lent; some firmware has a switch for it (RMRR, legacy USB)");
+                f = findings_add(
+                        findings, FINDING_DIRECT_REGION, SEVERITY_BLOCK, subject,
+                        "the firmware reserves 0x%llx-0x%llx for direct DMA by %s, which the kernel never blocks",
+                        (unsigned long long) region->start, (unsigned long long) region->end, subject);
+                finding_set_remedy(f,
+                                   "the device cannot be lent; some firmware has a switch for it (RMRR, legacy USB)");
                 break;
         }
         if (g->facts.noiommu) {
@@ -48,11 +51,13 @@ void viability_judge(const Inventory *inv, const Group *g, const AddressList *sp
                 finding_set_remedy(f, "enable the IOMMU in the firmware and on the kernel command line");
         }
         if (g->no_isolation) {
-                f = findings_add(findings, FINDING_NO_ISOLATION, SEVERITY_BLOCK, subject,
-                                 "the interrupts of %s are not isolated: this IOMMU does no interrupt remapping, so the "
-                                 "kernel refuses to give the group to user space",
-                                 subject);
-                finding_set_remedy(f, "enable interrupt remapping; iommufd.allow_unsafe_interrupts=1 overrides the kernel's "
-                                      "check on machines that trust their guests");
+                f = findings_add(
+                        findings, FINDING_NO_ISOLATION, SEVERITY_BLOCK, subject,
+                        "the interrupts of %s are not isolated: this IOMMU does no interrupt remapping, so the "
+                        "kernel refuses to give the group to user space",
+                        subject);
+                finding_set_remedy(
+                        f, "enable interrupt remapping; iommufd.allow_unsafe_interrupts=1 overrides the kernel's "
+                           "check on machines that trust their guests");
         }
 }

@@ -26,7 +26,7 @@ static int is_named_in_fdinfo(const Search *s, const ProcFile *file) {
         char path[64], text[8192], *line, *end, *slash;
         int r;
 
-        (void)snprintf(path, sizeof(path), "../fdinfo/%.16s", file->name);
+        (void) snprintf(path, sizeof(path), "../fdinfo/%.16s", file->name);
         r = fd_read_text(file->fd_dir, path, text, sizeof(text));
         if (r == -ENOENT || r == -ESRCH)
                 return 0; /* closed meanwhile */
@@ -91,10 +91,10 @@ static int read_group_node(Search *s, int device_fd) {
         r = sysfs_read_group_number(device_fd, &group);
         if (r < 0 || group < 0)
                 return r;
-        (void)snprintf(path, sizeof(path), "sys/class/vfio/%d/dev", group);
+        (void) snprintf(path, sizeof(path), "sys/class/vfio/%d/dev", group);
         r = sysfs_read_devnum(s->root_fd, path, &s->group);
         if (r == -ENOENT) {
-                (void)snprintf(path, sizeof(path), "sys/class/vfio/noiommu-%d/dev", group);
+                (void) snprintf(path, sizeof(path), "sys/class/vfio/noiommu-%d/dev", group);
                 r = sysfs_read_devnum(s->root_fd, path, &s->group);
         }
         return r == -ENOENT ? 0 : r;
@@ -106,7 +106,7 @@ int holders_find(int root_fd, Address a, Holders *ret) {
         char name[NAME_MAX_LEN];
         int r;
 
-        *ret = (Holders){};
+        *ret = (Holders) {};
         if (fd < 0)
                 return fd;
         r = sysfs_read_vfio(fd, name, sizeof(name), &s.cdev);

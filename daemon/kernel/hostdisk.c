@@ -58,7 +58,7 @@ static int collect_holder(HostSearch *s, const char *holder, const char *name, u
         dev_t number;
         int r;
 
-        (void)snprintf(path, sizeof(path), "sys/class/block/%.64s", holder);
+        (void) snprintf(path, sizeof(path), "sys/class/block/%.64s", holder);
         fd = openat(s->root_fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return errno == ENOENT ? 0 : -errno;
@@ -107,7 +107,7 @@ static int check_btrfs(HostSearch *s, const char *name) {
         if (r < 0)
                 return r == -ENOENT ? 0 : r;
         while ((r = sysfs_next(dir, &uuid)) > 0) {
-                (void)snprintf(path, sizeof(path), "%.64s/devices/%s", uuid, name);
+                (void) snprintf(path, sizeof(path), "%.64s/devices/%s", uuid, name);
                 if (faccessat(dirfd(dir), path, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
                         hostuse_add(s, "disk", "%s is part of the mounted Btrfs file system %.40s", name, uuid);
                 else if (errno != ENOENT && errno != ENOTDIR)
@@ -144,7 +144,7 @@ static int collect_disk(HostSearch *s, int fd, const char *name) {
         while ((r = sysfs_next(dir, &entry)) > 0) {
                 _cleanup_close_ int partition = -EBADF;
 
-                (void)snprintf(path, sizeof(path), "%.64s/partition", entry);
+                (void) snprintf(path, sizeof(path), "%.64s/partition", entry);
                 if (faccessat(fd, path, F_OK, 0) < 0)
                         continue; /* a file, or some other directory */
                 partition = openat(fd, entry, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -168,8 +168,8 @@ int hostdisk_collect(HostSearch *s, int dirfd, const char *name) {
         if (sscanf(name, "nvme%uc%un%u%n", &subsystem, &controller, &namespace, &end) != 3 || name[end] != '\0')
                 return collect_disk(s, dirfd, name);
 
-        (void)snprintf(head, sizeof(head), "nvme%un%u", subsystem, namespace);
-        (void)snprintf(path, sizeof(path), "sys/class/block/%s", head);
+        (void) snprintf(head, sizeof(head), "nvme%un%u", subsystem, namespace);
+        (void) snprintf(path, sizeof(path), "sys/class/block/%s", head);
         fd = openat(s->root_fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return errno == ENOENT ? 0 : -errno;

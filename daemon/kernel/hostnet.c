@@ -21,7 +21,7 @@ int hostnet_collect(HostSearch *s, int dirfd, const char *name) {
                 s->incomplete = true;
                 return 0;
         }
-        (void)text_copy(s->nets[s->n_nets++], IF_NAMESIZE, name);
+        (void) text_copy(s->nets[s->n_nets++], IF_NAMESIZE, name);
 
         r = sysfs_read_link_name(dirfd, "master", master, sizeof(master));
         if (r < 0 && r != -ENOENT)
@@ -55,9 +55,9 @@ static void check_address(HostSearch *s, const struct ifaddrs *a) {
         if (!a->ifa_addr || !(a->ifa_flags & IFF_UP) || !has_net(s, a->ifa_name))
                 return;
         if (a->ifa_addr->sa_family == AF_INET)
-                address = &((const struct sockaddr_in *)(const void *)a->ifa_addr)->sin_addr;
+                address = &((const struct sockaddr_in *) (const void *) a->ifa_addr)->sin_addr;
         else if (a->ifa_addr->sa_family == AF_INET6) {
-                address = &((const struct sockaddr_in6 *)(const void *)a->ifa_addr)->sin6_addr;
+                address = &((const struct sockaddr_in6 *) (const void *) a->ifa_addr)->sin6_addr;
                 /* The kernel gives one of these to whatever is up, nobody need have wanted it. */
                 if (IN6_IS_ADDR_LINKLOCAL(address))
                         return;

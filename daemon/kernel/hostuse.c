@@ -19,10 +19,10 @@ void hostuse_add(HostSearch *s, const char *kind, const char *format, ...) {
         va_list ap;
 
         va_start(ap, format);
-        (void)vsnprintf(text, sizeof(text), format, ap);
+        (void) vsnprintf(text, sizeof(text), format, ap);
         va_end(ap);
         text_append(use.text, sizeof(use.text), "%s", text);
-        (void)text_copy(use.kind, sizeof(use.kind), kind);
+        (void) text_copy(use.kind, sizeof(use.kind), kind);
 
         for (size_t i = 0; i < s->uses->n; i++)
                 if (streq(s->uses->uses[i].text, use.text))
@@ -44,7 +44,7 @@ bool hostuse_add_node(HostSearch *s, const char *name, dev_t number, mode_t type
                 return false;
         }
         node = &s->nodes[s->n_nodes];
-        *node = (HostNode){ .number = number, .type = type, .below = below };
+        *node = (HostNode) { .number = number, .type = type, .below = below };
         if (!text_copy(node->name, sizeof(node->name), name)) {
                 s->incomplete = true;
                 return false;
@@ -65,13 +65,13 @@ static int add_frame_buffer(HostSearch *s, const char *name) {
                 return r == -ENOENT ? 0 : r;
 
         while ((r = sysfs_next(dir, &entry)) > 0) {
-                (void)snprintf(path, sizeof(path), "%.64s/name", entry);
+                (void) snprintf(path, sizeof(path), "%.64s/name", entry);
                 r = sysfs_read_optional(dirfd(dir), path, text, sizeof(text));
                 if (r < 0)
                         return r;
                 if (!strstr(text, "frame buffer"))
                         continue;
-                (void)snprintf(path, sizeof(path), "%.64s/bind", entry);
+                (void) snprintf(path, sizeof(path), "%.64s/bind", entry);
                 r = sysfs_read_optional(dirfd(dir), path, text, sizeof(text));
                 if (r < 0)
                         return r;
@@ -88,7 +88,7 @@ static int add_console(HostSearch *s, const char *name) {
         r = sysfs_read_optional(s->root_fd, "proc/consoles", text, sizeof(text));
         if (r < 0)
                 return r;
-        (void)snprintf(path, sizeof(path), "%s ", name);
+        (void) snprintf(path, sizeof(path), "%s ", name);
         for (const char *line = text; line; line = strchr(line, '\n')) {
                 line += *line == '\n';
                 if (strncmp(line, path, strlen(path)) == 0)
@@ -121,7 +121,7 @@ static int collect_one(HostSearch *s, int fd, const char *name) {
                 return 1;
         if (r < 0)
                 return r;
-        (void)hostuse_add_node(s, name, number, S_IFCHR, false);
+        (void) hostuse_add_node(s, name, number, S_IFCHR, false);
         if (streq(subsystem, "tty"))
                 r = add_console(s, name);
         else if (streq(subsystem, "graphics"))
@@ -252,7 +252,7 @@ int hostuse_read(int root_fd, Address a, HostUses *ret) {
         _cleanup_free_ HostSearch *s = NULL;
         int r;
 
-        *ret = (HostUses){};
+        *ret = (HostUses) {};
         if (fd < 0)
                 return fd;
         s = calloc(1, sizeof(*s));

@@ -11,7 +11,7 @@
 #include "util/fd.h"
 
 static int root_of(Kernel *k) {
-        return ((LinuxKernel *)k)->root_fd;
+        return ((LinuxKernel *) k)->root_fd;
 }
 
 static int linux_list_devices(Kernel *k, Address **ret, size_t *ret_n) {
@@ -35,7 +35,7 @@ static int linux_read_platform(Kernel *k, Platform *ret) {
 }
 
 static int linux_load_module(Kernel *k, const char *module, char driver[NAME_MAX_LEN]) {
-        return module_load(root_of(k), ((LinuxKernel *)k)->running, module, driver);
+        return module_load(root_of(k), ((LinuxKernel *) k)->running, module, driver);
 }
 
 static int linux_set_override(Kernel *k, Address a, const char *driver) {
@@ -139,7 +139,7 @@ int kernel_linux_new(const char *root, Kernel **ret) {
 Kernel *kernel_linux_free(Kernel *k) {
         if (k) {
                 fd_close(root_of(k));
-                free((LinuxKernel *)k);
+                free((LinuxKernel *) k);
         }
         return NULL;
 }

@@ -44,7 +44,7 @@ static int find_driver(int root_fd, const char *module, char driver[NAME_MAX_LEN
                 folded[i] = fold(module[i]);
         folded[i] = '\0';
 
-        (void)snprintf(path, sizeof(path), "sys/module/%s/drivers", folded);
+        (void) snprintf(path, sizeof(path), "sys/module/%s/drivers", folded);
         r = sysfs_open_directory(root_fd, path, &dir);
         if (r < 0)
                 return r;

@@ -27,7 +27,7 @@ static int walk_files(int proc_fd, const char *pid_text, int pid, ProcFileFn fn,
         const char *name;
         int r;
 
-        (void)snprintf(path, sizeof(path), "%.16s/fd", pid_text);
+        (void) snprintf(path, sizeof(path), "%.16s/fd", pid_text);
         r = sysfs_open_directory(proc_fd, path, &dir);
         if (r < 0)
                 return gone_or(proc_fd, pid_text, r);
@@ -42,7 +42,7 @@ static int walk_files(int proc_fd, const char *pid_text, int pid, ProcFileFn fn,
                         continue;
                 }
                 link[n] = '\0';
-                r = fn(&(ProcFile){ .pid = pid, .fd_dir = dirfd(dir), .name = name, .link = link }, userdata);
+                r = fn(&(ProcFile) { .pid = pid, .fd_dir = dirfd(dir), .name = name, .link = link }, userdata);
                 if (r < 0)
                         return r;
         }
@@ -60,9 +60,9 @@ int proc_for_each_file(int root_fd, ProcFileFn fn, void *userdata) {
                 return r;
 
         while ((r = sysfs_next(dir, &name)) > 0) {
-                if (text_to_u64(name, INT32_MAX, &pid) < 0 || (pid_t)pid == getpid())
+                if (text_to_u64(name, INT32_MAX, &pid) < 0 || (pid_t) pid == getpid())
                         continue;
-                r = walk_files(dirfd(dir), name, (int)pid, fn, userdata);
+                r = walk_files(dirfd(dir), name, (int) pid, fn, userdata);
                 if (r < 0)
                         return r;
         }
@@ -87,7 +87,7 @@ int proc_file_device(const ProcFile *file, mode_t type, dev_t *ret) {
 
 static void make_printable(char *s) {
         for (; *s; s++)
-                if (!isprint((unsigned char)*s) || (unsigned char)*s >= 0x80)
+                if (!isprint((unsigned char) *s) || (unsigned char) *s >= 0x80)
                         *s = '?';
 }
 
@@ -96,7 +96,7 @@ int proc_read_process(int root_fd, int pid, Holder *ret) {
         Holder h = { .pid = pid };
         int r;
 
-        (void)snprintf(path, sizeof(path), "proc/%d/status", pid);
+        (void) snprintf(path, sizeof(path), "proc/%d/status", pid);
         r = fd_read_text(root_fd, path, text, sizeof(text));
         if (r < 0)
                 return r == -ENOENT ? -ESRCH : r;
@@ -104,13 +104,13 @@ int proc_read_process(int root_fd, int pid, Holder *ret) {
         if (!line || sscanf(line, "\nUid: %*u %u", &h.uid) != 1)
                 return -EBADMSG;
 
-        (void)snprintf(path, sizeof(path), "proc/%d/comm", pid);
+        (void) snprintf(path, sizeof(path), "proc/%d/comm", pid);
         r = fd_read_text(root_fd, path, text, sizeof(text));
         if (r < 0)
                 return r == -ENOENT ? -ESRCH : r;
         make_printable(text);
         /* Kernel threads alone have longer names, and no descriptors. */
-        (void)snprintf(h.name, sizeof(h.name), "%.15s", text);
+        (void) snprintf(h.name, sizeof(h.name), "%.15s", text);
         *ret = h;
         return 0;
 }
@@ -121,7 +121,7 @@ void proc_unescape(char *s) {
         for (const char *from = s; *from; to++) {
                 if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] >= '0' && from[2] <= '7' &&
                     from[3] >= '0' && from[3] <= '7') {
-                        *to = (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
+                        *to = (char) ((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
                         from += 4;
                 } else
                         *to = *from++;
@@ -139,7 +139,7 @@ int proc_open(int root_fd, const char *path, FILE **ret) {
         f = fdopen(fd, "r");
         if (!f)
                 return -errno;
-        (void)TAKE_FD(fd);
+        (void) TAKE_FD(fd);
         *ret = f;
         return 0;
 }
@@ -148,7 +148,7 @@ int proc_next_line(FILE *f, char *buf, size_t size) {
         size_t n;
 
         errno = 0;
-        if (!fgets(buf, (int)size, f))
+        if (!fgets(buf, (int) size, f))
                 return ferror(f) ? -(errno ?: EIO) : 0;
         n = strlen(buf);
         if (n > 0 && buf[n - 1] == '\n')

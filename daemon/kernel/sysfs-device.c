@@ -36,7 +36,7 @@ static bool device_exists(int device_fd) {
 }
 
 static int compare_addresses(const void *a, const void *b) {
-        return address_compare(*(const Address *)a, *(const Address *)b);
+        return address_compare(*(const Address *) a, *(const Address *) b);
 }
 
 int sysfs_list_devices(int root_fd, Address **ret, size_t *ret_n) {
@@ -90,13 +90,13 @@ static int read_identity(int fd, DeviceFacts *f) {
                 r = read_hex(fd, ids[i].name, UINT16_MAX, &v);
                 if (r < 0)
                         return r;
-                *ids[i].value = (uint16_t)v;
+                *ids[i].value = (uint16_t) v;
         }
 
         r = read_hex(fd, "class", 0xffffff, &v);
         if (r < 0)
                 return r;
-        f->class = (uint32_t)v;
+        f->class = (uint32_t) v;
 
         r = fd_read_text(fd, "modalias", f->modalias, sizeof(f->modalias));
         return r < 0 ? r : 0;
@@ -127,7 +127,7 @@ int sysfs_read_vfio(int device_fd, char *name, size_t size, dev_t *ret_number) {
         if (strncmp(entry, "noiommu-", 8) == 0)
                 return true;
 
-        (void)snprintf(path, sizeof(path), "vfio-dev/%.64s/dev", entry);
+        (void) snprintf(path, sizeof(path), "vfio-dev/%.64s/dev", entry);
         r = sysfs_read_devnum(device_fd, path, ret_number);
         if (r == -ENOENT)
                 return true; /* CONFIG_VFIO_DEVICE_CDEV is not set */
@@ -170,7 +170,7 @@ int sysfs_read_group_number(int device_fd, int *ret) {
         r = text_to_u64(name, INT32_MAX, &v);
         if (r < 0)
                 return r;
-        *ret = (int)v;
+        *ret = (int) v;
         return 0;
 }
 
@@ -180,7 +180,7 @@ static int read_parent(int root_fd, DeviceFacts *f) {
         Address ignored;
         ssize_t n;
 
-        (void)snprintf(path, sizeof(path), SYSFS_PCI_DEVICES "/%s", ADDRESS(f->address));
+        (void) snprintf(path, sizeof(path), SYSFS_PCI_DEVICES "/%s", ADDRESS(f->address));
         n = readlinkat(root_fd, path, target, sizeof(target) - 1);
         if (n < 0)
                 return errno == ENOENT ? -ENODEV : -errno;
@@ -231,7 +231,7 @@ static int read_sriov(int fd, DeviceFacts *f) {
         r = text_to_u64(text, UINT16_MAX, &v);
         if (r < 0)
                 return r;
-        f->virtual_functions_max = (uint32_t)v;
+        f->virtual_functions_max = (uint32_t) v;
         return count_virtual_functions(fd, &f->virtual_functions);
 }
 
@@ -263,7 +263,7 @@ static int read_pasid_bits(int device_fd, uint8_t *ret) {
                         return r;
                 if (PCI_EXT_CAP_ID(header) == PCI_EXT_CAP_ID_PASID) {
                         r = read_config(fd, offset + PCI_PASID_CAP, &capability);
-                        *ret = (uint8_t)(capability >> 8 & 0x1f);
+                        *ret = (uint8_t) (capability >> 8 & 0x1f);
                         return r;
                 }
                 offset = PCI_EXT_CAP_NEXT(header);
@@ -287,7 +287,7 @@ static int read_rest(int fd, DeviceFacts *f) {
                 r = text_to_u64(text, INT32_MAX, &v);
                 if (r < 0)
                         return r;
-                f->numa_node = (int)v;
+                f->numa_node = (int) v;
         }
 
         r = sysfs_read_optional(fd, "boot_vga", text, sizeof(text));

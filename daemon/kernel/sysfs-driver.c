@@ -77,7 +77,7 @@ int sysfs_bind(int root_fd, Address a, const char *driver) {
         if (r != 0)
                 return r < 0 ? r : 0;
 
-        (void)snprintf(path, sizeof(path), SYSFS_PCI_DRIVERS "/%s/bind", driver);
+        (void) snprintf(path, sizeof(path), SYSFS_PCI_DRIVERS "/%s/bind", driver);
         r = fd_write_text(root_fd, path, ADDRESS(a));
         if (r < 0)
                 return r;

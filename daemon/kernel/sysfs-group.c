@@ -34,7 +34,7 @@ int sysfs_read_group(int root_fd, int group, GroupFacts *ret) {
         char text[SYSFS_FILE_MAX + 1];
         int r;
 
-        (void)snprintf(text, sizeof(text), IOMMU_GROUPS "/%d", group);
+        (void) snprintf(text, sizeof(text), IOMMU_GROUPS "/%d", group);
         fd = openat(root_fd, text, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return errno == ENOENT ? -ENODEV : -errno;
@@ -76,7 +76,7 @@ static int find_iommu(int root_fd, bool *ret) {
                 return r == -ENOENT ? 0 : r;
 
         while (!*ret && (r = sysfs_next(dir, &entry)) > 0) {
-                (void)snprintf(path, sizeof(path), "%.64s/name", entry);
+                (void) snprintf(path, sizeof(path), "%.64s/name", entry);
                 r = sysfs_read_optional(dirfd(dir), path, name, sizeof(name));
                 if (r < 0)
                         return r;

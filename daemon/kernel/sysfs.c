@@ -18,7 +18,7 @@ int sysfs_open_directory(int dirfd, const char *path, DIR **ret) {
         d = fdopendir(fd);
         if (!d)
                 return -errno;
-        (void)TAKE_FD(fd);
+        (void) TAKE_FD(fd);
         *ret = d;
         return 0;
 }
@@ -85,7 +85,7 @@ int sysfs_open_device(int root_fd, Address a) {
         char path[SYSFS_PATH_MAX];
         int fd;
 
-        (void)snprintf(path, sizeof(path), SYSFS_PCI_DEVICES "/%s", ADDRESS(a));
+        (void) snprintf(path, sizeof(path), SYSFS_PCI_DEVICES "/%s", ADDRESS(a));
         fd = openat(root_fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return errno == ENOENT ? -ENODEV : -errno;

@@ -30,7 +30,7 @@ static int open_node(int root_fd, Address a, int flags) {
         if (name[0] == '\0')
                 return -ENOENT;
 
-        (void)snprintf(path, sizeof(path), "dev/vfio/devices/%s", name);
+        (void) snprintf(path, sizeof(path), "dev/vfio/devices/%s", name);
         fd = openat(root_fd, path, flags | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0)
                 return -errno;
@@ -50,7 +50,7 @@ int vfio_watch_cdev(int root_fd, Address a, int inotify_fd) {
                 return fd;
 
         /* By way of /proc, so that what is watched is what was checked. */
-        (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+        (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
         wd = inotify_add_watch(inotify_fd, path, IN_CLOSE_WRITE);
         return wd < 0 ? -errno : wd;
 }
@@ -71,8 +71,8 @@ static int read_info(int device_fd, BoundFacts *f) {
 /* Asks for the devices that a hot reset of this one would reset, with room for n of them. 1: answered, 0: not possible.
  */
 static int ask_hot_reset(int device_fd, struct vfio_pci_hot_reset_info *info, size_t n) {
-        *info = (struct vfio_pci_hot_reset_info){
-                .argsz = (uint32_t)(sizeof(*info) + n * sizeof(struct vfio_pci_dependent_device)),
+        *info = (struct vfio_pci_hot_reset_info) {
+                .argsz = (uint32_t) (sizeof(*info) + n * sizeof(struct vfio_pci_dependent_device)),
         };
         if (ioctl(device_fd, VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, info) >= 0)
                 return 1;

@@ -134,8 +134,9 @@ int client_from_message(sd_bus_message *m, Client **ret) {
         if (r < 0)
                 return r;
         /* Never SD_BUS_CREDS_AUGMENT: what is read from /proc by pid is not what the bus vouches for. */
-        r = sd_bus_query_sender_creds(m, SD_BUS_CREDS_EUID | SD_BUS_CREDS_PID | SD_BUS_CREDS_PIDFD |
-                                                 SD_BUS_CREDS_SUPPLEMENTARY_GIDS,
+        r = sd_bus_query_sender_creds(m,
+                                      SD_BUS_CREDS_EUID | SD_BUS_CREDS_PID | SD_BUS_CREDS_PIDFD |
+                                              SD_BUS_CREDS_SUPPLEMENTARY_GIDS,
                                       &creds);
         if (r < 0)
                 return r == -ENXIO ? -ESRCH : r; /* ENXIO: the connection is gone */
@@ -207,7 +208,7 @@ int client_from_uid(uid_t uid, Client **ret) {
                 return -ENOMEM;
         if (getgrouplist(user->pw_name, user->pw_gid, c->gids, &n) < 0)
                 n = 0;
-        c->caller = (Caller){
+        c->caller = (Caller) {
                 .uid = uid,
                 .gids = c->gids,
                 .n_gids = (size_t) n,

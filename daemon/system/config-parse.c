@@ -431,7 +431,7 @@ int config_parse_reservation(const char *name, const char *text, size_t size, Re
                 (void) complain(&p, "nobody is named: [Client] needs User=, Group= or Unit=");
         *why = p.why;
         if (p.error == 0)
-                *ret = TAKE(reservation, (Reservation){});
+                *ret = TAKE(reservation, (Reservation) {});
         return p.error;
 }
 

@@ -196,7 +196,7 @@ static int load_reservation(Loader *l, int dirfd, const char *directory, const c
         if (!grown)
                 return -ENOMEM;
         l->config.reservations = grown;
-        grown[l->config.n_reservations++] = TAKE(reservation, (Reservation){});
+        grown[l->config.n_reservations++] = TAKE(reservation, (Reservation) {});
         return 0;
 }
 
@@ -276,6 +276,6 @@ int config_load(const char *root, Config *ret, char **why) {
                 *why = TAKE_PTR(l.why);
                 return r;
         }
-        *ret = TAKE(l.config, (Config){});
+        *ret = TAKE(l.config, (Config) {});
         return 0;
 }

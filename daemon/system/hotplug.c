@@ -45,7 +45,7 @@ static int on_event(_unused_ sd_event_source *s, _unused_ int fd, _unused_ uint3
         dev = udev_monitor_receive_device(u->monitor);
         if (!dev) {
                 if (errno == ENOBUFS)
-                        u->handler(HOTPLUG_LOST, (Address){}, u->userdata);
+                        u->handler(HOTPLUG_LOST, (Address) {}, u->userdata);
                 return 0;
         }
         action = udev_device_get_action(dev);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "core/errors.h"
 #include "system/polkit.h"
+#include "core/errors.h"
 
 typedef struct Query {
         struct Query *next; /* Polkit::queries */
@@ -167,10 +167,11 @@ int polkit_check(Polkit *p, sd_bus_message *call, const PolkitQuestion *question
         case VERDICT_YES:
                 return 1;
         case VERDICT_CHALLENGE:
-                return sd_bus_error_setf(error, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED,
-                                         "%s for %s needs a person to authenticate; call with interactive authorization "
-                                         "allowed and an agent running",
-                                         question->action, question->device);
+                return sd_bus_error_setf(
+                        error, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED,
+                        "%s for %s needs a person to authenticate; call with interactive authorization "
+                        "allowed and an agent running",
+                        question->action, question->device);
         case VERDICT_ABSENT:
                 if (q->yes_if_absent)
                         return 1;

@@ -20,9 +20,9 @@ typedef struct Polkit Polkit;
 
 typedef struct PolkitQuestion {
         const char *action;
-        const char *device; /* address or lease id: part of what the verdict is about */
+        const char *device;                      /* address or lease id: part of what the verdict is about */
         const char *ids, *group, *driver, *unit; /* for site rules; NULL is left out */
-        bool yes_if_absent; /* a machine without polkit need not have it for this */
+        bool yes_if_absent;                      /* a machine without polkit need not have it for this */
 } PolkitQuestion;
 
 Polkit *polkit_new(void);

@@ -8,9 +8,9 @@
 #include <string.h>
 
 /* Ends the life of a variable with its scope, as everywhere in this project: _cleanup_(lease_freep) Lease *l = NULL; */
-#define _cleanup_(f) __attribute__((__cleanup__(f)))
+#define _cleanup_(f)         __attribute__((__cleanup__(f)))
 #define _printf_(fmt, first) __attribute__((__format__(__printf__, fmt, first)))
-#define _unused_ __attribute__((__unused__))
+#define _unused_             __attribute__((__unused__))
 
 #define TAKE(p, nothing)                                                                                               \
         ({                                                                                                             \

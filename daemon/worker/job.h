@@ -14,7 +14,7 @@ typedef enum JobKind {
         JOB_RESTORE, /* prove devices free and give them back */
         JOB_HOLDERS, /* who has them open? */
         JOB_USES,    /* what does the host use them for? */
-        JOB_CLOSE,   /* close descriptors of ours: the last close of a bound device resets it, which takes up to a minute */
+        JOB_CLOSE, /* close descriptors of ours: the last close of a bound device resets it, which takes up to a minute */
         _JOB_KIND_MAX,
 } JobKind;
 
@@ -40,10 +40,10 @@ typedef enum Step {
 typedef struct JobDevice {
         LeaseDevice lease; /* in: the plan; out: driver, opened, watch, bound, ioas, pt, released */
         int fd;            /* out: the descriptor to hand over, -EBADF for none; in for JOB_CLOSE, consumed */
-        bool stays;        /* in: its group goes on being owned, so it is parked and not given back; a claim is not tried */
-        bool touched;      /* something of it was changed */
-        Step step;         /* the last one begun: what a stuck worker is stuck in */
-        int error;         /* 0, or the errno of that step */
+        bool stays;   /* in: its group goes on being owned, so it is parked and not given back; a claim is not tried */
+        bool touched; /* something of it was changed */
+        Step step;    /* the last one begun: what a stuck worker is stuck in */
+        int error;    /* 0, or the errno of that step */
         Holders holders;
 } JobDevice;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "util/text.h"
 #include "worker/prepare.h"
+#include "util/text.h"
 #include "worker/restore.h"
 
 /* A driver may have come since the plan was made: then the plan is wrong, and the person who made it has to know. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "util/text.h"
 #include "worker/restore.h"
+#include "util/text.h"
 
 typedef enum Proof {
         PROOF_FREE, /* on no driver now */

@@ -46,7 +46,7 @@ static int send_message(int socket, const FdMessage *message, const int *fds) {
                 .msg_controllen = CMSG_SPACE(message->n * sizeof(int)),
         };
 
-        control.header = (struct cmsghdr){
+        control.header = (struct cmsghdr) {
                 .cmsg_len = CMSG_LEN(message->n * sizeof(int)),
                 .cmsg_level = SOL_SOCKET,
                 .cmsg_type = SCM_RIGHTS,
@@ -73,7 +73,7 @@ static int send_fds(int socket, const Job *job) {
                 r = send_message(socket, &message, fds);
                 if (r < 0)
                         return r;
-                message = (FdMessage){};
+                message = (FdMessage) {};
         }
         return message.n > 0 ? send_message(socket, &message, fds) : 0;
 }

@@ -15,7 +15,7 @@ static size_t n_saved;
 
 static inline void begin(void) {
         sim_free(sim);
-        sim = sim_new(&(SimTopology){});
+        sim = sim_new(&(SimTopology) {});
 }
 
 static inline void add(const char *address, int group, const char *host) {
@@ -45,9 +45,11 @@ static inline void plan(void) {
                 const SimDevice *d = &sim->devices[i];
                 bool vfio = i == 0 || d->driver >= 0;
 
-                saved[i] = (LeaseDevice){
+                saved[i] = (LeaseDevice) {
                         .address = d->facts.address,
-                        .role = i == 0 ? ROLE_LEASED : vfio ? ROLE_PARKED : ROLE_HELD,
+                        .role = i == 0 ? ROLE_LEASED
+                                : vfio ? ROLE_PARKED
+                                       : ROLE_HELD,
                         .group = sim->groups[d->group].id,
                         .set = inventory_set_key(&d->facts),
                         .watch = -1,
@@ -60,9 +62,9 @@ static inline void plan(void) {
 }
 
 static inline SimOutcome run(JobKind kind, HandOver hand_over, int iommufd) {
-        job = (Job){ .kind = kind, .hand_over = hand_over, .iommufd = iommufd, .restore = true, .ioas = 1 };
+        job = (Job) { .kind = kind, .hand_over = hand_over, .iommufd = iommufd, .restore = true, .ioas = 1 };
         for (size_t i = 0; i < n_saved && kind != JOB_IOMMUFD; i++)
-                job.devices[job.n_devices++] = (JobDevice){ .lease = saved[i], .fd = -EBADF };
+                job.devices[job.n_devices++] = (JobDevice) { .lease = saved[i], .fd = -EBADF };
         return sim_run(sim, &job);
 }
 

@@ -28,7 +28,7 @@ const char *model_flaw_to_string(Flaw f) {
 }
 
 void model_init(Model *m, Sim *s, const Ledger *ledger) {
-        *m = (Model){
+        *m = (Model) {
                 .sim = s,
                 .ledger = ledger,
                 .homes = calloc(s->n_devices, sizeof(Home)),

@@ -21,7 +21,7 @@ SimDevice *sim_device(Sim *s, Address a) {
 
 void sim_breach(Sim *s, SimBreach b, const SimDevice *d) {
         s->n_breaches[b]++;
-        s->breached = d ? d->facts.address : (Address){};
+        s->breached = d ? d->facts.address : (Address) {};
 }
 
 int sim_driver(const Sim *s, const char *name) {

@@ -16,7 +16,7 @@ static int new_fd(Sim *s, int file, int pid) {
                 s->n_fds++;
         }
         s->first_unused = i + 1;
-        s->fds[i] = (SimFd){ .file = file, .pid = pid };
+        s->fds[i] = (SimFd) { .file = file, .pid = pid };
         s->files[file].n_fds++;
         return (int) i;
 }
@@ -34,7 +34,7 @@ static int new_file(Sim *s, int device) {
                 s->files = grown;
                 i = (int) s->n_files++;
         }
-        s->files[i] = (SimFile){ .device = device, .next_of_device = -1 };
+        s->files[i] = (SimFile) { .device = device, .next_of_device = -1 };
         return i;
 }
 
@@ -89,7 +89,7 @@ int sim_bind(Sim *s, int fd, int iommufd, BoundFacts *ret) {
         g->n_claims++;
         f->bound = i->serial;
         d->bound_file = s->fds[fd].file;
-        *ret = (BoundFacts){
+        *ret = (BoundFacts) {
                 .devid = ++i->next_id,
                 .pasid_bits = d->facts.pasid_bits,
                 .can_reset = !isempty(d->facts.reset_methods),
@@ -191,11 +191,11 @@ static void add_holder(Holders *h, int pid) {
         if (h->n == HOLDERS_MAX)
                 h->more = true;
         else
-                h->holders[h->n++] = (Holder){ .pid = pid, .uid = 1000, .name = "client" };
+                h->holders[h->n++] = (Holder) { .pid = pid, .uid = 1000, .name = "client" };
 }
 
 void sim_find_holders(Sim *s, const SimDevice *d, Holders *ret) {
-        *ret = (Holders){};
+        *ret = (Holders) {};
         if (d->n_open == 0)
                 return;
         for (size_t i = 0; i < s->n_fds; i++) {

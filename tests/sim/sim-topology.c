@@ -12,7 +12,7 @@ int sim_add_driver(Sim *s, const char *name, const char *module, DriverKind kind
         if (!grown)
                 abort();
         s->drivers = grown;
-        grown[s->n_drivers] = (SimDriver){ .kind = kind, .loaded = loaded };
+        grown[s->n_drivers] = (SimDriver) { .kind = kind, .loaded = loaded };
         (void) text_copy(grown[s->n_drivers].name, NAME_MAX_LEN, name);
         (void) text_copy(grown[s->n_drivers].module, NAME_MAX_LEN, module);
         return (int) s->n_drivers++;
@@ -26,7 +26,7 @@ int sim_add_group(Sim *s) {
                 abort();
         s->groups = groups;
         s->group_of_id = ids;
-        groups[s->n_groups] = (SimGroup){ .id = (int) s->n_ids };
+        groups[s->n_groups] = (SimGroup) { .id = (int) s->n_ids };
         ids[s->n_ids++] = (int) s->n_groups;
         return (int) s->n_groups++;
 }
@@ -38,7 +38,7 @@ SimDevice *sim_add_device(Sim *s, const char *address, int group, const char *ho
                 abort();
         s->devices = grown;
         d = &grown[s->n_devices++];
-        *d = (SimDevice){
+        *d = (SimDevice) {
                 .facts = { .vendor = 0x8086, .device = 0x1234, .class = 0x010802, .numa_node = -1 },
                 .group = group,
                 .host = sim_driver(s, host),

@@ -122,7 +122,7 @@ void daemon_init(SimDaemon *d, Sim *s, uint64_t seed) {
         d->sim = s;
         d->random = seed ^ UINT64_C(0x5851f42d4c957f2d);
         d->next_pid = SIM_PID_CLIENT;
-        d->config.limits = (Limits){ 100000, 100000, 100000, 100000, 64 };
+        d->config.limits = (Limits) { 100000, 100000, 100000, 100000, 64 };
         if (variant_table_add(&d->variants, "vfio_pci:v*d*sv*sd*bc*sc*i*", "vfio_pci", "vfio-pci") < 0 ||
             variant_table_add(&d->variants, "vfio_pci:v000015B3d0000101Esv*sd*bc*sc*i*", "mlx5_vfio_pci",
                               "mlx5_vfio_pci") < 0)
@@ -195,7 +195,7 @@ static void build_request(SimDaemon *d, Request *q) {
         unsigned at = daemon_below(d, (unsigned) s->n_devices);
         bool name_all = daemon_below(d, 8) != 0;
 
-        *q = (Request){
+        *q = (Request) {
                 .hand_over = daemon_below(d, _HAND_OVER_MAX),
                 .restore = daemon_below(d, 8) != 0,
                 .pasids = daemon_below(d, 6) == 0 ? 8 : 0,
@@ -277,7 +277,7 @@ static void divide(Tenant *t) {
 static SimOutcome open_iommufd(SimDaemon *d, Tenant *t, uint32_t *ret_ioas) {
         SimOutcome outcome;
 
-        d->job = (Job){ .kind = JOB_IOMMUFD, .hand_over = t->lease->hand_over, .iommufd = -EBADF };
+        d->job = (Job) { .kind = JOB_IOMMUFD, .hand_over = t->lease->hand_over, .iommufd = -EBADF };
         outcome = sim_run(d->sim, &d->job);
         t->iommufd = d->job.iommufd;
         *ret_ioas = d->job.ioas;
@@ -298,13 +298,13 @@ static SimOutcome prepare_part(SimDaemon *d, Tenant *t, unsigned part, uint32_t 
         unsigned at[JOB_DEVICES_MAX];
         SimOutcome outcome;
 
-        *job = (Job){ .kind = JOB_PREPARE, .hand_over = t->lease->hand_over, .iommufd = t->iommufd, .ioas = ioas };
+        *job = (Job) { .kind = JOB_PREPARE, .hand_over = t->lease->hand_over, .iommufd = t->iommufd, .ioas = ioas };
         job->restore = t->lease->restore;
         for (unsigned i = 0; i < t->lease->n_devices; i++) {
                 if (t->part[i] != part)
                         continue;
                 at[job->n_devices] = i;
-                job->devices[job->n_devices++] = (JobDevice){ .lease = t->lease->devices[i], .fd = -EBADF };
+                job->devices[job->n_devices++] = (JobDevice) { .lease = t->lease->devices[i], .fd = -EBADF };
         }
         outcome = sim_run(d->sim, job);
         if (outcome != SIM_DONE)

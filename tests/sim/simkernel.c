@@ -107,7 +107,7 @@ static int enter(Sim *s, const char *op, SimDevice *d) {
         if (!s->in_job)
                 return 0;
         s->trace[s->n_trace++ % SIM_TRACE] =
-                (SimTrace){ .op = op, .address = d ? d->facts.address : (Address){}, .job = s->n_jobs };
+                (SimTrace) { .op = op, .address = d ? d->facts.address : (Address) {}, .job = s->n_jobs };
         s->n_ops++;
         s->job_ops++;
         if (s->meanwhile && s->meanwhile_rate > 0 && sim_below(&s->random, s->meanwhile_rate) == 0)
@@ -180,21 +180,21 @@ static int op_read_group(Kernel *k, int group, GroupFacts *ret) {
         g = &s->groups[s->group_of_id[group]];
         if (g->id != group || g->n_present == 0)
                 return -ENOENT;
-        *ret = (GroupFacts){ .id = group, .type = "DMA-FQ" };
+        *ret = (GroupFacts) { .id = group, .type = "DMA-FQ" };
         if (g->direct)
-                ret->regions[ret->n_regions++] = (ReservedRegion){ 0x1000, 0x1fff, "direct" };
+                ret->regions[ret->n_regions++] = (ReservedRegion) { 0x1000, 0x1fff, "direct" };
         return 0;
 }
 
 static int op_read_host_uses(Kernel *k _unused_, Address a _unused_, HostUses *ret) {
-        *ret = (HostUses){};
+        *ret = (HostUses) {};
         return 0;
 }
 
 static int op_read_platform(Kernel *k, Platform *ret) {
         bool has = !sim_of(k)->no_iommufd;
 
-        *ret = (Platform){ .iommu = true, .iommufd = has, .cdev = has, .container = true };
+        *ret = (Platform) { .iommu = true, .iommufd = has, .cdev = has, .container = true };
         return 0;
 }
 
@@ -317,7 +317,7 @@ static int op_find_holders(Kernel *k, Address a, Holders *ret) {
         SimDevice *d;
         int r = enter_device(s, "find_holders", a, &d);
 
-        *ret = (Holders){};
+        *ret = (Holders) {};
         if (r >= 0)
                 sim_find_holders(s, d, ret);
         return leave(s, r < 0 ? r : 0);

@@ -63,12 +63,12 @@ typedef struct SimDriver {
 
 typedef struct SimGroup {
         int id;
-        unsigned n_present;   /* members that are there */
-        unsigned n_host;      /* members under a driver that uses the DMA API */
-        uint64_t owner;       /* serial of the iommufd that claims it, 0 for none */
-        unsigned n_claims;    /* bound devices */
-        bool direct;          /* has a direct region */
-        bool no_isolation;    /* interrupts are not isolated */
+        unsigned n_present; /* members that are there */
+        unsigned n_host;    /* members under a driver that uses the DMA API */
+        uint64_t owner;     /* serial of the iommufd that claims it, 0 for none */
+        unsigned n_claims;  /* bound devices */
+        bool direct;        /* has a direct region */
+        bool no_isolation;  /* interrupts are not isolated */
 } SimGroup;
 
 typedef struct SimDevice {
@@ -80,7 +80,7 @@ typedef struct SimDevice {
         int driver;      /* -1 for none */
         char override[NAME_MAX_LEN];
         bool present;
-        bool unbinding;      /* its driver is letting go of it: sysfs shows none any more */
+        bool unbinding; /* its driver is letting go of it: sysfs shows none any more */
         SimLock lock;
         unsigned generation; /* of its registration with VFIO */
         int watch;           /* inotify watch on its node, 0 for none */

@@ -92,12 +92,12 @@ static void restore_part(SimDaemon *d, Tenant *t, unsigned part) {
         Job *job = &d->job;
         SimOutcome outcome;
 
-        *job = (Job){ .kind = JOB_RESTORE, .restore = t->lease->restore, .iommufd = -EBADF };
+        *job = (Job) { .kind = JOB_RESTORE, .restore = t->lease->restore, .iommufd = -EBADF };
         for (unsigned i = 0; i < t->lease->n_devices; i++) {
                 if (t->part[i] != part || t->lease->devices[i].released)
                         continue;
                 at[job->n_devices] = i;
-                job->devices[job->n_devices++] = (JobDevice){ .lease = t->lease->devices[i], .fd = -EBADF };
+                job->devices[job->n_devices++] = (JobDevice) { .lease = t->lease->devices[i], .fd = -EBADF };
         }
         outcome = sim_run(d->sim, job);
         d->n_hung += outcome == SIM_HUNG;

@@ -14,8 +14,8 @@ void world_hand_over(SimDaemon *d, Tenant *t) {
                 LeaseDevice *ld = &t->lease->devices[i];
                 SimDevice *sd = sim_device(d->sim, ld->address);
 
-                if (t->lease->hand_over == HAND_OVER_NONE && ld->role == ROLE_LEASED && sd->present &&
-                    !sd->unbinding && sim_driver_kind(d->sim, sd) == DRIVER_VFIO && daemon_below(d, 2)) {
+                if (t->lease->hand_over == HAND_OVER_NONE && ld->role == ROLE_LEASED && sd->present && !sd->unbinding &&
+                    sim_driver_kind(d->sim, sd) == DRIVER_VFIO && daemon_below(d, 2)) {
                         /* Whoever gets the lifeline only opens the nodes himself. */
                         sim_file(d->sim, sim_open_device(d->sim, sd, t->client))->tag = t->serial;
                         continue;

@@ -13,7 +13,7 @@ TEST(reset_under_the_host_driver) {
         plan();
         ASSERT_EQ(restore(), SIM_DONE); /* as after a worker that died before it touched anything */
         must(sim->n_breaches[SIM_BREACH_RESET_ON_HOST] == 0,
-              "restore.c: a rollback resets a device that never left its host driver");
+             "restore.c: a rollback resets a device that never left its host driver");
 }
 
 TEST(sibling_given_back_beside_an_open_descriptor) {
@@ -25,9 +25,9 @@ TEST(sibling_given_back_beside_an_open_descriptor) {
         ASSERT_EQ(restore(), SIM_DONE);
         ASSERT_TRUE(!job.devices[0].lease.released);
         must(sim_driver_kind(sim, &sim->devices[1]) != DRIVER_HOST,
-              "restore.c: a parked member gets its host driver although the leased one is not proven free");
+             "restore.c: a parked member gets its host driver although the leased one is not proven free");
         must(!job.devices[1].lease.released && !isempty(sim->devices[2].override),
-              "restore.c: members count as released although the leased one is not proven free");
+             "restore.c: members count as released although the leased one is not proven free");
 }
 
 static unsigned operation_of_last_bind(void) {
@@ -56,7 +56,7 @@ TEST(driver_that_does_not_want_its_device) {
         single();
         fail_last_bind(ENODEV);
         must(job.devices[0].error < 0 || sim->devices[0].driver >= 0,
-              "restore.c: a host driver's ENODEV passes for a device that is gone");
+             "restore.c: a host driver's ENODEV passes for a device that is gone");
 }
 
 TEST(busy_after_all_is_done) {
@@ -64,7 +64,7 @@ TEST(busy_after_all_is_done) {
         fail_last_bind(EBUSY);
         ASSERT_TRUE(job.devices[0].error < 0);
         must(job.result != -EBUSY,
-              "restore.c: EBUSY from a host driver reads as \"there are holders, nothing was done\"");
+             "restore.c: EBUSY from a host driver reads as \"there are holders, nothing was done\"");
 }
 
 TEST(failed_preparation_that_says_opened) {
@@ -75,8 +75,7 @@ TEST(failed_preparation_that_says_opened) {
         ASSERT_EQ(run(JOB_PREPARE, HAND_OVER_ATTACHED, -EBADF), SIM_DONE); /* the bind to no iommufd fails */
         ASSERT_ERROR(job.result, EBADF);
         assert_as_before();
-        must(!job.devices[0].lease.opened,
-              "prepare.c: a failed preparation closes a descriptor and leaves \"opened\"");
+        must(!job.devices[0].lease.opened, "prepare.c: a failed preparation closes a descriptor and leaves \"opened\"");
 }
 
 TEST(override_that_changed_since_the_plan) {
@@ -97,7 +96,7 @@ TEST(vfio_driver_without_its_override) {
         ASSERT_EQ(prepare(HAND_OVER_NONE), SIM_DONE);
         ASSERT_EQ(restore(), SIM_DONE);
         must(streq(sim_driver_name(sim, &sim->devices[0]), "vfio-pci"),
-              "restore.c: a device that was bound by an override cleared since does not get its driver back");
+             "restore.c: a device that was bound by an override cleared since does not get its driver back");
         must(job.devices[0].error < 0 || sim->devices[0].driver >= 0, "restore.c: and nothing says so");
 }
 
@@ -115,7 +114,7 @@ TEST(unbind_by_somebody_else) {
         sim_unbind(sim, &sim->devices[0]); /* goes on for ever, with the driver's link gone */
         (void) restore();
         must(!job.devices[0].lease.released,
-              "restore.c: no driver passes for proof while somebody else's unbind hangs");
+             "restore.c: no driver passes for proof while somebody else's unbind hangs");
         (void) sim_close(sim, fd);
 }
 
@@ -129,7 +128,7 @@ static Lease *make_lease(int group) {
         l->cgroup = strdup("");
         l->devices = calloc(1, sizeof(*l->devices));
         l->n_devices = 1;
-        l->devices[0] = (LeaseDevice){ .address = { .bus = 1 }, .group = group };
+        l->devices[0] = (LeaseDevice) { .address = { .bus = 1 }, .group = group };
         return l;
 }
 
@@ -138,7 +137,7 @@ static void put(Ledger *ledger, int group) {
         Device *d;
         Group *g;
 
-        ASSERT_OK(inventory_put_group(&ledger->inventory, &(GroupFacts){ .id = group }, &g));
+        ASSERT_OK(inventory_put_group(&ledger->inventory, &(GroupFacts) { .id = group }, &g));
         ASSERT_OK(inventory_put_device(&ledger->inventory, &facts, &d));
 }
 
@@ -147,7 +146,7 @@ TEST(device_back_in_another_group) {
 
         put(&ledger, 7);
         ASSERT_OK(ledger_open(&ledger, make_lease(7)));
-        (void) inventory_remove_device(&ledger.inventory, (Address){ .bus = 1 });
+        (void) inventory_remove_device(&ledger.inventory, (Address) { .bus = 1 });
         put(&ledger, 8);
         ASSERT_STREQ(ledger_check(&ledger) ?: "", "");
         ledger_clear(&ledger);

@@ -26,14 +26,9 @@ typedef enum Event {
 } Event;
 
 static const char *const event_names[_EVENT_MAX] = {
-        [EVENT_ACQUIRE] = "acquire",
-        [EVENT_HAND_OVER] = "hand over",
-        [EVENT_CLIENT] = "client acts",
-        [EVENT_RELEASE] = "lifeline closed",
-        [EVENT_GO_ON] = "go on with a release",
-        [EVENT_HOST] = "host acts",
-        [EVENT_RESTART] = "daemon restarts",
-        [EVENT_END] = "all is calmed down",
+        [EVENT_ACQUIRE] = "acquire",         [EVENT_HAND_OVER] = "hand over",        [EVENT_CLIENT] = "client acts",
+        [EVENT_RELEASE] = "lifeline closed", [EVENT_GO_ON] = "go on with a release", [EVENT_HOST] = "host acts",
+        [EVENT_RESTART] = "daemon restarts", [EVENT_END] = "all is calmed down",
 };
 
 typedef struct Run {
@@ -213,8 +208,11 @@ static bool number(const char *s, uint64_t max, uint64_t *ret) {
 
 static bool parse(int argc, char **argv, Run *run) {
         static const struct option options[] = {
-                { "seed", required_argument, NULL, 's' },    { "ops", required_argument, NULL, 'o' },
-                { "devices", required_argument, NULL, 'd' }, { "strict", no_argument, NULL, 'S' }, {},
+                { "seed", required_argument, NULL, 's' },
+                { "ops", required_argument, NULL, 'o' },
+                { "devices", required_argument, NULL, 'd' },
+                { "strict", no_argument, NULL, 'S' },
+                {},
         };
         uint64_t value;
         int c;

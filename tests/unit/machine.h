@@ -82,7 +82,7 @@ static void end(void) {
         variant_table_clear(&m.variants);
         plan_clear(&m.plan);
         findings_clear(&m.findings);
-        m = (struct Machine){};
+        m = (struct Machine) {};
 }
 
 static void begin(void) {
@@ -104,18 +104,18 @@ static void begin(void) {
         add(PF, 10, "ixgbe", 0x020000, 0x10fb);
         add(VF, 11, "ixgbevf", 0x020000, 0x10ed);
         group("0000:07:00.0")->facts.n_regions = 1;
-        group("0000:07:00.0")->facts.regions[0] = (ReservedRegion){ 0xe0000, 0xeffff, "direct" };
+        group("0000:07:00.0")->facts.regions[0] = (ReservedRegion) { 0xe0000, 0xeffff, "direct" };
         group("0000:08:00.0")->no_isolation = true;
         group("0000:09:00.0")->facts.noiommu = true;
         device(VF)->facts.virtual_function = true;
         device(VF)->facts.physical_function = at(PF);
-        m.inventory.platform = (Platform){ .iommu = true, .iommufd = true, .cdev = true };
+        m.inventory.platform = (Platform) { .iommu = true, .iommufd = true, .cdev = true };
         ASSERT_EQ(variant_table_add(&m.variants, "vfio_pci:v*d*sv*sd*bc*sc*i*", "vfio_pci", "vfio-pci"), 1);
         ASSERT_EQ(variant_table_add(&m.variants, "vfio_pci:v00008086d00001041sv*sd*bc*sc*i*", "virtio_vfio_pci",
                                     "virtio_vfio_pci"),
                   1);
         m.config.limits = LIMITS_DEFAULT;
-        m.caller = (Caller){ .uid = ALICE, .pid = 4711, .unit = "", .cgroup = "/user.slice", .memlock = UINT64_MAX };
+        m.caller = (Caller) { .uid = ALICE, .pid = 4711, .unit = "", .cgroup = "/user.slice", .memlock = UINT64_MAX };
         m.request.restore = true;
 }
 
@@ -126,7 +126,7 @@ static _unused_ Reservation *reserve(const char *name, const char *address) {
         ASSERT_TRUE(grown);
         m.config.reservations = grown;
         r = &grown[m.config.n_reservations++];
-        *r = (Reservation){ .match_address = strdup(address), .uids = malloc(sizeof(uid_t)), .n_uids = 1 };
+        *r = (Reservation) { .match_address = strdup(address), .uids = malloc(sizeof(uid_t)), .n_uids = 1 };
         (void) snprintf(r->name, sizeof(r->name), "%s", name);
         ASSERT_TRUE(r->match_address && r->uids);
         r->uids[0] = ALICE;
@@ -186,7 +186,7 @@ static void name_devices(AddressList *list, const char *words) {
         const char *word;
         size_t length;
 
-        *list = (AddressList){};
+        *list = (AddressList) {};
         while (text_next_word(&words, &word, &length)) {
                 char buf[32] = "";
 
@@ -231,7 +231,7 @@ static _unused_ const Finding *expect(FindingCode code, Severity severity, const
         return f;
 }
 
-#define WORDS(...) ((const char *const[]){ __VA_ARGS__, NULL })
+#define WORDS(...) ((const char *const[]) { __VA_ARGS__, NULL })
 
 /* Nothing blocks; polkit is asked for this action, or for nothing with NULL. */
 static _unused_ void expect_possible(const char *action) {

@@ -8,7 +8,7 @@
 TEST(limits_count_what_is_still_being_released) {
         begin();
         m.config.limits.leases_per_user = 2;
-        m.usage = (Usage){ .leases = 1, .devices = 1, .all_leases = 1 };
+        m.usage = (Usage) { .leases = 1, .devices = 1, .all_leases = 1 };
         ask(NVME, "");
         ASSERT_TRUE(!find(FINDING_LIMIT, NULL));
         m.usage.leases = 2;
@@ -143,7 +143,7 @@ TEST(every_refusal_names_a_remedy) {
         use(NVME, "nvme0n1 is mounted");
         m.request.pasids = 3;
         m.inventory.platform.iommufd = false;
-        m.config.limits = (Limits){};
+        m.config.limits = (Limits) {};
         ask(NVME " " NIC0 " " PORT " " BARE " 0000:77:00.0 0000:07:00.0 0000:08:00.0 0000:09:00.0",
             GPU " 0000:77:00.1");
         for (size_t i = 0; i < m.findings.n; i++) {

@@ -11,7 +11,7 @@ static Lease *make_lease(size_t n_devices) {
         Lease *l = calloc(1, sizeof(*l));
 
         ASSERT_TRUE(l);
-        *l = (Lease){
+        *l = (Lease) {
                 .id = "0123456789abcdef0123456789abcdef",
                 .uid = 1000,
                 .pid = 4711,
@@ -31,7 +31,7 @@ static Lease *make_lease(size_t n_devices) {
         };
         ASSERT_TRUE(l->unit && l->cgroup && l->devices);
         for (size_t i = 0; i < n_devices; i++)
-                l->devices[i] = (LeaseDevice){
+                l->devices[i] = (LeaseDevice) {
                         .address = { .domain = 0x10000, .bus = (uint8_t) i, .devfn = 9 },
                         .role = ROLE_PARKED,
                         .group = 7,

@@ -22,7 +22,7 @@ static unsigned pick(unsigned n) {
 }
 
 static Address address_of(unsigned group, unsigned member) {
-        return (Address){ .domain = group >> 8, .bus = (uint8_t) group, .devfn = (uint8_t) member };
+        return (Address) { .domain = group >> 8, .bus = (uint8_t) group, .devfn = (uint8_t) member };
 }
 
 static void plug(unsigned group, unsigned member) {
@@ -59,7 +59,7 @@ static Lease *make_lease(uid_t uid, const unsigned *groups, size_t n) {
                 unsigned members = GROUP_SIZE - (pick(4) == 0);
 
                 for (unsigned i = 0; i < members; i++)
-                        l->devices[l->n_devices++] = (LeaseDevice){
+                        l->devices[l->n_devices++] = (LeaseDevice) {
                                 .address = address_of(groups[g], i),
                                 .group = (int) groups[g],
                                 .role = i == 0 ? ROLE_LEASED : ROLE_PARKED,

@@ -29,14 +29,14 @@ static Kernel *kernel;
 static const char *below(const char *path) {
         static char full[512];
 
-        (void)snprintf(full, sizeof(full), "%s/%s", root, path);
+        (void) snprintf(full, sizeof(full), "%s/%s", root, path);
         return full;
 }
 
 static void make_parents(const char *path) {
         char full[512];
 
-        (void)snprintf(full, sizeof(full), "%s", below(path));
+        (void) snprintf(full, sizeof(full), "%s", below(path));
         for (char *p = strchr(full + 1, '/'); p; p = strchr(p + 1, '/')) {
                 *p = '\0';
                 CHECK(mkdir(full, 0755) == 0 || errno == EEXIST);
@@ -97,9 +97,9 @@ static void put_device(const char *directory, const char *class) {
 
         while (directory[n - 1] != '/')
                 n--;
-        (void)snprintf(name, sizeof(name), "%.*s", (int)strcspn(directory + n, "/"), directory + n);
-        (void)snprintf(path, sizeof(path), "sys/bus/pci/devices/%s", name);
-        (void)snprintf(target, sizeof(target), "../../../%.*s", (int)strlen(slash + 1) - 1, slash + 1);
+        (void) snprintf(name, sizeof(name), "%.*s", (int) strcspn(directory + n, "/"), directory + n);
+        (void) snprintf(path, sizeof(path), "sys/bus/pci/devices/%s", name);
+        (void) snprintf(target, sizeof(target), "../../../%.*s", (int) strlen(slash + 1) - 1, slash + 1);
         put_link(path, target);
 
         const char *files[][2] = {
@@ -112,7 +112,7 @@ static void put_device(const char *directory, const char *class) {
                 { "driver_override", "(null)\n" },
         };
         for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
-                (void)snprintf(path, sizeof(path), "%s%s", directory, files[i][0]);
+                (void) snprintf(path, sizeof(path), "%s%s", directory, files[i][0]);
                 put(path, files[i][1]);
         }
 }
@@ -121,12 +121,12 @@ static void put_config(const char *path, bool has_pasid, bool loops) {
         unsigned char config[4096] = {};
 
         /* An AER capability at 0x100 that points to 0x148, there PASID of 20 bits or a pointer back. */
-        memcpy(config + 0x100, (const unsigned char[]){ 0x01, 0x00, 0x82, 0x14 }, 4);
+        memcpy(config + 0x100, (const unsigned char[]) { 0x01, 0x00, 0x82, 0x14 }, 4);
         if (has_pasid) {
-                memcpy(config + 0x148, (const unsigned char[]){ 0x1b, 0x00, 0x01, 0x00 }, 4);
-                memcpy(config + 0x14c, (const unsigned char[]){ 0x06, 0x14 }, 2);
+                memcpy(config + 0x148, (const unsigned char[]) { 0x1b, 0x00, 0x01, 0x00 }, 4);
+                memcpy(config + 0x14c, (const unsigned char[]) { 0x06, 0x14 }, 2);
         } else if (loops)
-                memcpy(config + 0x148, (const unsigned char[]){ 0x02, 0x00, 0x01, 0x10 }, 4);
+                memcpy(config + 0x148, (const unsigned char[]) { 0x02, 0x00, 0x01, 0x10 }, 4);
         put_bytes(path, config, sizeof(config));
 }
 
@@ -226,7 +226,7 @@ static void test_vfio_device(void) {
         CHECK(kernel->ops->bind(kernel, a, "vfio-pci") == 0); /* it has it already */
 
         char from[512];
-        (void)snprintf(from, sizeof(from), "%s", below(VF "vfio-dev/vfio3"));
+        (void) snprintf(from, sizeof(from), "%s", below(VF "vfio-dev/vfio3"));
         CHECK(rename(from, below(VF "vfio-dev/noiommu-vfio3")) == 0);
         CHECK(kernel->ops->read_device(kernel, a, &f) == 0);
         CHECK(f.driver_kind == DRIVER_VFIO && streq(f.cdev, ""));
@@ -453,7 +453,7 @@ int main(void) {
         CHECK(!kernel_linux_free(NULL));
 
         char command[64];
-        (void)snprintf(command, sizeof(command), "rm -rf %s", root);
+        (void) snprintf(command, sizeof(command), "rm -rf %s", root);
         CHECK(system(command) == 0);
         return 0;
 }
