@@ -177,7 +177,7 @@ static int read_option(Decoding *d, OptionSet set, const char *name, unsigned *s
                 i++;
         if (i == ARRAY_SIZE(known))
                 return sd_bus_error_setf(d->error, ERROR_UNKNOWN_OPTION,
-                                         "there is no option \"%.40s\" here; see org.iommud1(5)",
+                                         "there is no option \"%.40s\" here",
                                          text_is_printable(name) ? name : "(unprintable)");
         if (*seen & 1u << i)
                 return sd_bus_error_setf(d->error, ERROR_INVALID_ARGUMENT, "the option \"%s\" is given twice", name);
