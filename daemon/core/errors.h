@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The one table of D-Bus error names. When each is given is told in docs/org.iommud1.5.scd. */
+/* The one table of D-Bus error names. What stands beside it says when each is given. */
 
 #define ERROR_PREFIX           "org.iommud1.Error."
 #define ERROR_INVALID_ARGUMENT ERROR_PREFIX "InvalidArgument" /* the request makes no sense, whoever asks */
