@@ -243,6 +243,7 @@ static void on_holders(Job *job, void *userdata) {
         for (size_t i = 0; i < run->lease->n_devices; i++)
                 describe_wait(run, i);
         broker_lease_changed(run->broker, run->lease);
+        release_continue(run);
 }
 
 static bool is_any(_unused_ const LeaseRun *run, _unused_ size_t i, _unused_ const void *userdata) {
@@ -333,7 +334,9 @@ static bool is_waiting(const LeaseRun *run) {
 
 void release_continue(LeaseRun *run) {
         if (is_ending(run) && lease_all_released(run->lease)) {
-                end_lease(run);
+                /* Somebody may still be looking for its holders: then the end comes with his answer. */
+                if (!run->holders_task)
+                        end_lease(run);
                 return;
         }
         for (LeasePart *part = run->parts; part; part = part->next) {

@@ -176,8 +176,7 @@ static int read_option(Decoding *d, OptionSet set, const char *name, unsigned *s
         while (i < ARRAY_SIZE(known) && (!streq(known[i].name, name) || !(known[i].sets & 1u << set)))
                 i++;
         if (i == ARRAY_SIZE(known))
-                return sd_bus_error_setf(d->error, ERROR_UNKNOWN_OPTION,
-                                         "there is no option \"%.40s\" here",
+                return sd_bus_error_setf(d->error, ERROR_UNKNOWN_OPTION, "there is no option \"%.40s\" here",
                                          text_is_printable(name) ? name : "(unprintable)");
         if (*seen & 1u << i)
                 return sd_bus_error_setf(d->error, ERROR_INVALID_ARGUMENT, "the option \"%s\" is given twice", name);

@@ -106,7 +106,12 @@ static void add_ask(Examination *x, const Device *d, const char *action, const c
                                   "%s %s needs the authorization %s", what, ADDRESS(d->facts.address), action);
 
         f->action = action;
-        finding_set_remedy(f, "a reservation for the caller grants it without asking, see iommud.reservation(5)");
+        if (streq(action, ACTION_ACQUIRE_RESERVED))
+                finding_set_remedy(
+                        f, "it is reserved for the caller, so polkit says yes unless the site has changed that");
+        else
+                finding_set_remedy(f,
+                                   "a reservation for the caller grants it without asking, see iommud.reservation(5)");
 }
 
 /* Judges one touched device by the policy and by what the host does with it. Naming is not permission: members too. */

@@ -24,8 +24,8 @@ int main(void) {
         if (r >= 0)
                 r = sd_bus_request_name(bus, "org.iommud1.Vtables", 0);
         if (r >= 0)
-                (void)puts("ready");
-        (void)fflush(stdout);
+                (void) puts("ready");
+        (void) fflush(stdout);
         while (r >= 0) {
                 r = sd_bus_process(bus, NULL);
                 if (r == 0)
