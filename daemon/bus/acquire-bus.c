@@ -173,13 +173,14 @@ static int authorize(Bus *bus, sd_bus_message *m, const Judgement *j, sd_bus_err
         for (size_t i = 0; i < j->findings.n; i++) {
                 const Finding *f = &j->findings.items[i];
                 char ids[10] = "", group[16] = "";
-                const Device *d;
+                const Device *d = NULL;
                 Address a;
                 int r;
 
-                if (f->severity != SEVERITY_ASK || address_parse(f->subject, &a) < 0)
+                if (f->severity != SEVERITY_ASK)
                         continue;
-                d = inventory_device(&bus->broker->ledger.inventory, a);
+                if (address_parse(f->subject, &a) >= 0)
+                        d = inventory_device(&bus->broker->ledger.inventory, a);
                 if (d) {
                         (void) snprintf(ids, sizeof(ids), "%04x:%04x", d->facts.vendor, d->facts.device);
                         (void) snprintf(group, sizeof(group), "%d", d->facts.group);
