@@ -87,15 +87,20 @@ static void on_event(const Event *e, void *userdata) {
                 end(h, "ended", "");
 }
 
-static int hold(Hold *h) {
+/* Before anybody is told of the lease: whoever knows of it may end us, and that is a good end. */
+static int prepare_to_end(Hold *h) {
         static const int signals[] = { SIGINT, SIGTERM };
         int r;
 
         r = sd_event_new(&h->event);
         for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(signals); i++)
                 r = sd_event_add_signal(h->event, NULL, signals[i] | SD_EVENT_SIGNAL_PROCMASK, NULL, NULL);
-        if (r >= 0)
-                r = sd_bus_attach_event(h->bus, h->event, SD_EVENT_PRIORITY_NORMAL);
+        return r < 0 ? bus_fail(r, "cannot wait for signals") : 0;
+}
+
+static int hold(Hold *h) {
+        int r = sd_bus_attach_event(h->bus, h->event, SD_EVENT_PRIORITY_NORMAL);
+
         if (r >= 0)
                 r = sd_event_loop(h->event);
         return r < 0 ? bus_fail(r, "cannot wait for the end of the lease") : r;
@@ -127,6 +132,9 @@ static int acquire(const Request *q, bool json) {
         if (r < 0)
                 return r;
         r = grant_acquire(h.bus, q, &h.grant);
+        if (r < 0)
+                return r;
+        r = prepare_to_end(&h);
         if (r < 0)
                 return r;
         r = print_grant(&h.grant, json);

@@ -50,6 +50,7 @@ static void look_at_group(Broker *b, const Group *g) {
 static void blame_claim(Broker *b, const Lease *l, const Job *job, JobFailure *ret) {
         const JobDevice *d = &job->devices[job->failed];
         Group *g = inventory_group(&b->ledger.inventory, d->lease.group);
+        AddressList own = {};
         Findings findings = {};
         const Finding *f;
 
@@ -57,12 +58,15 @@ static void blame_claim(Broker *b, const Lease *l, const Job *job, JobFailure *r
                 blame_text(ret, "%s is in no IOMMU group any more", ADDRESS(d->lease.address));
                 return;
         }
+        /* The lease's own devices are back on their host drivers by now: they were not in the way. */
+        for (size_t i = 0; i < l->n_devices; i++)
+                (void) address_list_add(&own, l->devices[i].address);
         look_at_group(b, g);
-        viability_judge(&b->ledger.inventory, g, NULL, &findings);
+        viability_judge(&b->ledger.inventory, g, &own, &findings);
         f = findings_first_block(&findings);
         if (!f && d->error == -EPERM) {
                 g->no_isolation = true;
-                viability_judge(&b->ledger.inventory, g, NULL, &findings);
+                viability_judge(&b->ledger.inventory, g, &own, &findings);
                 f = findings_first_block(&findings);
         }
         if (f) {

@@ -128,10 +128,14 @@ static void note_broken(LeaseRun *run, LeaseDevice *d, const JobDevice *jd) {
 
 /* The device has left its holder, and its group stays: it is parked, and can be added again. */
 static void note_parked(LeaseRun *run, LeaseDevice *d) {
+        Device *device = inventory_device(&run->broker->ledger.inventory, d->address);
+
         watch_remove(run->broker->watch, d->watch);
         d->watch = -1;
         d->role = ROLE_PARKED;
         d->opened = d->closed = d->taken = d->leaving = d->released = false;
+        if (device)
+                device->reason[0] = '\0';
 }
 
 /* Somebody was seen to have it open, so the hint that it was closed was wrong: a device that left by itself stays, one that was asked
@@ -332,6 +336,16 @@ static bool is_waiting(const LeaseRun *run) {
         return false;
 }
 
+/* What the devices of a part wait for, until somebody has looked closer. */
+static void note_waiting(LeaseRun *run, const LeasePart *part, const char *what) {
+        for (size_t i = 0; i < run->lease->n_devices; i++) {
+                Device *d = device_of(run, i);
+
+                if (run->devices[i].part == part && d && d->state == DEVICE_RELEASING && isempty(d->reason))
+                        text_append(d->reason, sizeof(d->reason), "%s", what);
+        }
+}
+
 void release_continue(LeaseRun *run) {
         if (is_ending(run) && lease_all_released(run->lease)) {
                 /* Somebody may still be looking for its holders: then the end comes with his answer. */
@@ -347,10 +361,15 @@ void release_continue(LeaseRun *run) {
                 r = close_part(run, part);
                 if (r == 0)
                         r = restore_part(run, part);
-                /* EWOULDBLOCK: a worker of an earlier daemon is still at it, and will be waited for. */
-                if (r < 0 && r != -EWOULDBLOCK)
+                /* It will be waited for. */
+                if (r == -EWOULDBLOCK)
+                        note_waiting(run, part, "a worker of an earlier iommud is still at work on it, stuck in the kernel");
+                else if (r < 0)
                         journal_log(LOG_ERR, "Lease %s: cannot start a worker: %s", run->lease->id, strerror(-r));
         }
+        for (LeasePart *part = run->parts; part; part = part->next)
+                if (!part->task && part_is_open(run, part))
+                        note_waiting(run, part, "a descriptor of it is still open");
         if (is_waiting(run))
                 arm_timer(run);
 }

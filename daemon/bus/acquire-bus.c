@@ -329,13 +329,7 @@ static int proceed(Bus *bus, sd_bus_message *m, Call *c, Judgement *j, bool fres
         const Finding *f = first_block(&j->findings, false);
         int r;
 
-        if (f && will_pass(f->code) && j->request.wait > 0) {
-                r = wait_for_device(bus, c, j->request.wait);
-                if (r != 0)
-                        return r < 0 ? give_up(bus, m, j->client, r, error) : 1;
-        }
-        if (f)
-                return refuse_finding(bus, m, j, f);
+        /* Nothing is refused for what was seen some time ago: a disk may have been unmounted since. */
         if (!fresh) {
                 r = look_start(bus->broker, &j->request, wake, c);
                 if (r < 0)
@@ -350,6 +344,13 @@ static int proceed(Bus *bus, sd_bus_message *m, Call *c, Judgement *j, bool fres
                 call_again(c);
                 return 1;
         }
+        if (f && will_pass(f->code) && j->request.wait > 0) {
+                r = wait_for_device(bus, c, j->request.wait);
+                if (r != 0)
+                        return r < 0 ? give_up(bus, m, j->client, r, error) : 1;
+        }
+        if (f)
+                return refuse_finding(bus, m, j, f);
         client_free(c->client);
         c->client = TAKE_PTR(j->client);
         r = start(bus, c, j);

@@ -272,6 +272,8 @@ static const BrokerListener listener = {
 /* --- answers and callers --- */
 
 int bus_refuse(Bus *bus, sd_bus_message *m, const Client *client, const char *error_name, const char *format, ...) {
+        /* The call may have the last reference. */
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *ref = sd_bus_message_ref(m);
         char text[1024];
         va_list ap;
 
@@ -282,7 +284,7 @@ int bus_refuse(Bus *bus, sd_bus_message *m, const Client *client, const char *er
                 journal_refused(client->caller.uid, client->caller.pid, error_name, text);
         polkit_forget(bus->polkit, m);
         (void) call_end(call_find(&bus->calls, m));
-        return sd_bus_reply_method_errorf(m, error_name, "%s", text);
+        return sd_bus_reply_method_errorf(ref, error_name, "%s", text);
 }
 
 int bus_client(Bus *bus, sd_bus_message *m, Client **ret, sd_bus_error *error) {
