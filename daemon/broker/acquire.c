@@ -106,7 +106,7 @@ static void expel(LeaseRun *run, const Preparation *p, Address a) {
         LeaseDevice *d = lease_device(run->lease, a);
 
         d->joining = false;
-        if (d->released && !address_list_has(&p->stays, a)) {
+        if (d->released && (!address_list_has(&p->stays, a) || address_list_has(&p->fresh, a))) {
                 run_drop_device(run, a);
                 broker_refresh(run->broker, a);
         } else if (d->released) {
@@ -167,6 +167,10 @@ static void on_prepared(Job *job, void *userdata) {
         /* Nothing of a failed part was handed out, and what the worker had opened went with it. */
         for (size_t i = 0; i < job->n_devices && job->result < 0; i++)
                 lease_device(run->lease, job->devices[i].lease.address)->closed = true;
+        /* What was touched is parked now; only the others can simply be forgotten. */
+        for (size_t i = 0; i < job->n_devices && job->result < 0; i++)
+                if (!job->devices[i].untouched)
+                        address_list_remove(&p->fresh, job->devices[i].lease.address);
         finish(p);
 }
 
@@ -381,9 +385,12 @@ int acquire_join(Broker *b, Lease *l, Plan *plan, acquire_done_t done, void *use
         r = preparation_new(run, false, done, userdata, &p);
         if (r < 0)
                 return r;
-        for (size_t i = 0; i < plan->n_devices; i++)
+        for (size_t i = 0; i < plan->n_devices; i++) {
                 if (is_owned(b, l, &plan->devices[i]))
                         (void) address_list_add(&p->stays, plan->devices[i].address);
+                if (!lease_device(l, plan->devices[i].address))
+                        (void) address_list_add(&p->fresh, plan->devices[i].address);
+        }
         r = ledger_join(&b->ledger, l, plan->devices, plan->n_devices);
         if (r >= 0)
                 r = run_extend(run, first);

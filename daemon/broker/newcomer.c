@@ -46,26 +46,34 @@ static void park(Broker *b, Lease *l, const Device *d) {
                             strerror(-r));
 }
 
+/* A host driver may be faster than our worker: then the plan is stale, and another one is made. */
+#define ATTEMPTS_MAX 3
+
 void newcomer_judge(Broker *b, Device *d, bool is_new) {
         Group *g = inventory_group_of(&b->ledger.inventory, d);
-        bool harmless = d->facts.driver_kind == DRIVER_NEIGHBOUR || d->facts.driver_kind == DRIVER_VFIO;
+        bool harmless = d->facts.driver_kind == DRIVER_NEIGHBOUR || d->facts.driver_kind == DRIVER_VFIO, can_be_parked;
         char what[128];
 
-        if (!g || !g->lease || g->lease->state != LEASE_ACTIVE || d->lease || harmless || facts_is_bridge(&d->facts)) {
-                d->disturbs = false;
+        if (d->lease)
+                return;
+        if (!g || !g->lease || g->lease->state != LEASE_ACTIVE || harmless || facts_is_bridge(&d->facts)) {
+                d->newcomer = false;
+                d->disturbs = 0;
                 return;
         }
-        if (d->disturbs)
+        d->newcomer = d->newcomer || is_new;
+        /* A driver that somebody bound to a device that was there before was bound on purpose: that is only told. */
+        can_be_parked = !b->config.limits.report_newcomers && (d->newcomer || d->facts.driver_kind == DRIVER_NONE);
+        if (d->disturbs > 0 && (!can_be_parked || d->disturbs >= ATTEMPTS_MAX))
                 return;
-        d->disturbs = true;
         if (d->facts.driver_kind == DRIVER_HOST)
                 (void) snprintf(what, sizeof(what), "%s the host driver %s", is_new ? "appeared with" : "was bound to",
                                 d->facts.driver);
         else
                 (void) snprintf(what, sizeof(what), "%s", is_new ? "appeared" : "lost its driver");
-        tell(b, g, d, what);
-        /* A driver that somebody bound to a device that was there before was bound on purpose: that is only told. */
-        if (!b->config.limits.report_newcomers && (is_new || d->facts.driver_kind == DRIVER_NONE))
+        if (d->disturbs++ == 0)
+                tell(b, g, d, what);
+        if (can_be_parked)
                 park(b, g->lease, d);
 }
 

@@ -363,7 +363,8 @@ void release_continue(LeaseRun *run) {
                         r = restore_part(run, part);
                 /* It will be waited for. */
                 if (r == -EWOULDBLOCK)
-                        note_waiting(run, part, "a worker of an earlier iommud is still at work on it, stuck in the kernel");
+                        note_waiting(run, part,
+                                     "a worker of an earlier iommud is still at work on it, stuck in the kernel");
                 else if (r < 0)
                         journal_log(LOG_ERR, "Lease %s: cannot start a worker: %s", run->lease->id, strerror(-r));
         }

@@ -39,8 +39,8 @@ struct Preparation {
         LeaseRun *run;
         bool initial; /* of Acquire: without them there is no lease */
         AddressList devices;
-        AddressList
-                stays; /* those whose groups the lease owned before: when they fail they are parked, not given back */
+        AddressList fresh; /* those that the lease did not have before, not even parked */
+        AddressList stays; /* those whose groups the lease owned before: parked and not given back when they fail */
         JobFailure failure;
         acquire_done_t done; /* until it was called */
         void *userdata;

@@ -24,8 +24,9 @@ typedef struct Device {
         DeviceState state;
         char reason[256]; /* why it is broken or what it waits for, else "" */
         Lease *lease;
-        bool gone;     /* pulled while leased: kept until the lease ends */
-        bool disturbs; /* it stands in a leased group where it should not, and that was told */
+        bool gone;         /* pulled while leased: kept until the lease ends */
+        bool newcomer;     /* it appeared while a lease owned its group */
+        unsigned disturbs; /* how often it was found in a leased group where it should not be */
 } Device;
 
 typedef struct Group {

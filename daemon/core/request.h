@@ -29,4 +29,5 @@ typedef struct Request {
 
 /* Returns -E2BIG when the list is full, -EEXIST if it has the address already. */
 int address_list_add(AddressList *l, Address a);
+void address_list_remove(AddressList *l, Address a);
 bool address_list_has(const AddressList *l, Address a);

@@ -42,8 +42,9 @@ typedef struct JobDevice {
         int fd;            /* out: the descriptor to hand over, -EBADF for none; in for JOB_CLOSE, consumed */
         bool stays;   /* in: its group goes on being owned, so it is parked and not given back; a claim is not tried */
         bool touched; /* something of it was changed */
-        Step step;    /* the last one begun: what a stuck worker is stuck in */
-        int error;    /* 0, or the errno of that step */
+        bool untouched; /* out: a failed preparation had not begun with it */
+        Step step;      /* the last one begun: what a stuck worker is stuck in */
+        int error;      /* 0, or the errno of that step */
         Holders holders;
 } JobDevice;
 

@@ -193,7 +193,8 @@ void restore_undo(Kernel *k, Job *job) {
                 JobDevice *d = &job->devices[i];
                 int r;
 
-                if (!d->touched) {
+                d->untouched = !d->touched;
+                if (d->untouched) {
                         d->lease.released = true;
                         continue;
                 }

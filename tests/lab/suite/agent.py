@@ -22,6 +22,7 @@ LONG = 90                       # seconds; a bound for what should take a moment
 
 OPTIONS = {
     "hand-over": "s", "members": "as", "driver": "s", "pasids": "u", "force-in-use": "b", "reservation": "s", "restore": "b",
+    "reset-set": "b",
     "wait": "t", "for": "h", "as": "u",
 }
 

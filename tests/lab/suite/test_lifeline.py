@@ -63,12 +63,13 @@ def lifeline_works_for_whom_it_was_passed_to():
     configure(alice=(["nvme"], {}))
     alice, bob = Agent("alice"), Agent("bob")
     grant = alice.acquire([nvme])
-    theirs, _ = alice.hand(bob, grant.lifeline, grant.fds[nvme])
+    theirs, device = alice.hand(bob, grant.lifeline, grant.fds[nvme])
     alice.kill()
     # Bob has no right to the device, but he holds the lease now, and its descriptor.
     equal(bob.take_devices(grant.path, theirs), {})
     equal(state(nvme), "leased")
     bob.release(grant.path, theirs)
+    bob.close(device)
     wait_free(nvme)
     equal(driver_of(nvme), "nvme")
 
