@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "fd.h"
@@ -19,6 +21,23 @@ int fd_dup(int fd) {
         int r = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 
         return r < 0 ? -errno : r;
+}
+
+int fd_blank(int fd) {
+        _cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+        if (null < 0 || dup3(null, fd, O_CLOEXEC) < 0)
+                return -errno;
+        return 0;
+}
+
+uint64_t fd_pidfd_id(int pidfd) {
+        static const long pidfs = 0x50494446; /* PID_FS_MAGIC, not in the headers of 6.12 */
+        struct statfs fs;
+        struct stat st;
+
+        /* Before 6.9 all pidfds were of one anonymous inode. */
+        return fstatfs(pidfd, &fs) >= 0 && fs.f_type == pidfs && fstat(pidfd, &st) >= 0 ? st.st_ino : 0;
 }
 
 int fd_read_file(int dirfd, const char *path, char *buf, size_t size) {

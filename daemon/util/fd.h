@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include <stdint.h>
+
 #include "macro.h"
 
 /* Closes fd if there is one; returns "none", so that fd = fd_close(fd) leaves nothing stale behind. Keeps errno. */
@@ -13,6 +15,12 @@ static inline void fd_closep(int *fd) {
 
 /* A close-on-exec duplicate above the standard streams, or a negative errno. */
 int fd_dup(int fd);
+
+/* Puts /dev/null in its place: the number stays, for whoever will close it. */
+int fd_blank(int fd);
+
+/* What tells the process of a pidfd from all others until the next boot; 0 before Linux 6.9. */
+uint64_t fd_pidfd_id(int pidfd);
 
 /* Reads a small file whole, at most size - 1 bytes, and ends it with a NUL.
  * Returns the length, -E2BIG if it does not fit, or another negative errno. */

@@ -124,3 +124,9 @@ bool text_is_printable(const char *s) {
                         return false;
         return true;
 }
+
+bool text_has_suffix(const char *s, const char *suffix) {
+        size_t n = strlen(s), m = strlen(suffix);
+
+        return n > m && streq(s + n - m, suffix);
+}

@@ -31,5 +31,8 @@ bool text_next_word(const char **s, const char **ret_word, size_t *ret_length);
 /* True if word is one of the space-separated words. */
 bool text_has_word(const char *words, const char *word);
 
+/* True if there is more than the suffix, and it ends with that. */
+bool text_has_suffix(const char *s, const char *suffix);
+
 /* Printable ASCII without control characters: what may stand in a log line or a state file. */
 bool text_is_printable(const char *s);
