@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
 
+#include "core/choose.h"
+#include "core/handover.h"
 #include "core/resetset.h"
+#include "core/resources.h"
 #include "core/viability.h"
+#include "core/virtual.h"
 #include "examine.h"
 #include "util/text.h"
 
@@ -15,11 +19,6 @@ typedef struct Examination {
         Plan *plan;
         Findings *findings;
 } Examination;
-
-void plan_clear(Plan *p) {
-        free(p->devices);
-        *p = (Plan) {};
-}
 
 static bool same_group(const Device *d, const Group *g) {
         return d->facts.group >= 0 && d->facts.group == g->facts.id;
@@ -63,7 +62,9 @@ static void judge_availability(Examination *x, const Device *d, const Group *g) 
         if (d->state == DEVICE_BROKEN) {
                 f = findings_add(x->findings, FINDING_BROKEN, SEVERITY_BLOCK, address, "%s is broken: %s", address,
                                  d->reason);
-                finding_set_remedy(f, "mend the cause; when a driver takes the device again it counts as free");
+                finding_set_remedy(f,
+                                   d->lease ? "end whoever has it open; then it is released"
+                                            : "mend the cause; when a driver takes the device again it counts as free");
         } else if (l && l->state == LEASE_RELEASING) {
                 f = findings_add(x->findings, FINDING_RELEASING, SEVERITY_BLOCK, address,
                                  "%s is still being released from lease %s of uid %u: %s", address, l->id, l->uid,
@@ -75,7 +76,7 @@ static void judge_availability(Examination *x, const Device *d, const Group *g) 
                                  isempty(l->unit) ? "no unit" : l->unit);
                 if (g && !d->lease)
                         text_append(f->text, sizeof(f->text), ", which owns its whole group %d", g->facts.id);
-                finding_set_remedy(f, "wait for its end, or revoke it: iommuctl release %.8s", l->id);
+                finding_set_remedy(f, "wait for its end, or revoke it: iommuctl revoke %.8s", l->id);
         } else if (d->state != DEVICE_FREE) {
                 f = findings_add(x->findings, FINDING_BUSY, SEVERITY_BLOCK, address, "%s is busy: %s", address,
                                  isempty(d->reason) ? "a worker is still at work on it" : d->reason);
@@ -83,29 +84,14 @@ static void judge_availability(Examination *x, const Device *d, const Group *g) 
         }
 }
 
-/* The owner of a physical function controls its virtual ones, so whoever else got one would be at its mercy. */
-static void judge_physical_function(Examination *x, const Device *d, const Reservation *res) {
-        const Device *pf = inventory_device(x->world->inventory, d->facts.physical_function);
-        AddressText at = address_text(d->facts.address);
-        Finding *f;
-
-        if (!d->facts.virtual_function || !pf || !pf->lease || pf->lease->uid == x->caller->uid || res)
-                return;
-        f = findings_add(x->findings, FINDING_LEASED, SEVERITY_BLOCK, at.text,
-                         "%s is a virtual function of %s, which belongs to lease %s of uid %u (%s)", at.text,
-                         ADDRESS(pf->facts.address), pf->lease->id, pf->lease->uid,
-                         isempty(pf->lease->unit) ? "no unit" : pf->lease->unit);
-        finding_set_remedy(f,
-                           "wait for the end of that lease, or have a reservation grant this function to the caller");
-}
-
 /* --- rights --- */
 
-static void add_ask(Examination *x, const Device *d, const char *action, const char *what) {
+static void add_ask(Examination *x, const Device *d, const Reservation *res, const char *action, const char *what) {
         Finding *f = findings_add(x->findings, FINDING_NOT_AUTHORIZED, SEVERITY_ASK, ADDRESS(d->facts.address),
                                   "%s %s needs the authorization %s", what, ADDRESS(d->facts.address), action);
 
         f->action = action;
+        f->reservation = res ? res->name : NULL;
         if (streq(action, ACTION_ACQUIRE_RESERVED))
                 finding_set_remedy(
                         f, "it is reserved for the caller, so polkit says yes unless the site has changed that");
@@ -131,7 +117,7 @@ static const Reservation *judge_rights(Examination *x, const Device *d, bool det
                 return NULL;
         }
         if (ruling.access == ACCESS_ASK)
-                add_ask(x, d, ruling.action, "to use");
+                add_ask(x, d, res, ruling.action, "to use");
         for (size_t i = 0; detaches && i < d->uses.n; i++) {
                 if (!x->request->force_in_use) {
                         f = findings_add(x->findings, FINDING_IN_USE, SEVERITY_BLOCK, address, "the host uses %s: %s",
@@ -144,49 +130,14 @@ static const Reservation *judge_rights(Examination *x, const Device *d, bool det
         if (detaches && d->uses.n > 0 && x->request->force_in_use) {
                 right = policy_right(x->caller, res && res->force_in_use, ACTION_ACQUIRE_IN_USE);
                 if (right.access == ACCESS_ASK)
-                        add_ask(x, d, right.action, "to take away the host's");
+                        add_ask(x, d, res, right.action, "to take away the host's");
         }
         if (!x->request->restore) {
                 right = policy_right(x->caller, res && res->keep_driver, ACTION_ACQUIRE_KEEP_DRIVER);
                 if (right.access == ACCESS_ASK)
-                        add_ask(x, d, right.action, "not to restore the driver of");
+                        add_ask(x, d, res, right.action, "not to restore the driver of");
         }
         return res;
-}
-
-/* --- drivers --- */
-
-static void choose_driver(Examination *x, const Device *d, const Reservation *res, LeaseDevice *ld) {
-        AddressText at = address_text(d->facts.address);
-        const char *wanted = x->request->driver, *address = at.text, *by = "the request";
-        const VariantAlias *a;
-        Finding *f;
-
-        if (isempty(wanted) && res && !isempty(res->driver)) {
-                wanted = res->driver;
-                by = "the reservation";
-        }
-        if (x->request->pasids > 0 || ld->role == ROLE_PARKED) {
-                /* Only plain vfio-pci has the hook that attaches PASIDs (Linux 7.2, vfio_pci.c); a parked device needs no more. */
-                if (ld->role == ROLE_LEASED && !isempty(wanted) && !streq(wanted, VARIANT_PLAIN_DRIVER)) {
-                        f = findings_add(x->findings, FINDING_DRIVER_MISMATCH, SEVERITY_BLOCK, address,
-                                         "%s asks for the driver %s, but only vfio-pci can attach PASIDs", by, wanted);
-                        finding_set_remedy(f, "ask for either the driver or PASIDs");
-                        return;
-                }
-                wanted = VARIANT_PLAIN_DRIVER;
-        }
-        a = isempty(wanted) ? variant_choose(x->world->variants, d->facts.modalias)
-                            : variant_candidate(x->world->variants, d->facts.modalias, wanted);
-        if (!a) {
-                f = findings_add(x->findings, FINDING_DRIVER_MISMATCH, SEVERITY_BLOCK, address,
-                                 "no VFIO driver%s%s fits %s", isempty(wanted) ? "" : " called ", wanted, address);
-                finding_set_remedy(
-                        f, "ask ChooseDriver for the candidates; is the module vfio_pci installed for this kernel?");
-                return;
-        }
-        (void) text_copy(ld->driver, sizeof(ld->driver), a->driver);
-        (void) text_copy(ld->module, sizeof(ld->module), a->module);
 }
 
 /* --- the plan --- */
@@ -205,9 +156,28 @@ static LeaseDevice *plan_add(Examination *x, const Device *d, Role role) {
                 .set = inventory_set_key(&d->facts),
                 .watch = -1,
         };
-        (void) text_copy(ld->original_driver, sizeof(ld->original_driver), d->facts.driver);
-        (void) text_copy(ld->original_override, sizeof(ld->original_override), d->facts.driver_override);
+        choose_original(d, ld, x->findings);
         return ld;
+}
+
+/* Whose traces does it carry? Its own user may have it again. */
+static void judge_clean(Examination *x, const Device *d, const Reservation *res) {
+        AddressText at = address_text(d->facts.address);
+        const Lease *joins = x->request->joins;
+        bool allowed = (joins ? joins->uid == d->unclean_of : policy_is_user(x->caller, d->unclean_of)) ||
+                       (res && res->unclean);
+        Finding *f;
+
+        if (!d->unclean)
+                return;
+        f = findings_add(
+                x->findings, FINDING_UNCLEAN, allowed ? SEVERITY_WARN : SEVERITY_BLOCK, at.text,
+                "%s is as a lease of uid %u left it: it has no reset of its own, and its reset set was not idle "
+                "at the end",
+                at.text, d->unclean_of);
+        if (!allowed)
+                finding_set_remedy(f, "take its power and plug it in again, or grant it as it is by Unclean= in a "
+                                      "reservation");
 }
 
 static void note_reset(Examination *x, const Device *d) {
@@ -264,11 +234,12 @@ static int judge_requested(Examination *x, Address a) {
         if (x->plan->n_devices == 0)
                 x->plan->reservation = res;
         judge_availability(x, d, inventory_group_of(x->world->inventory, d));
-        judge_physical_function(x, d, res);
+        virtual_judge_lending(x->world->inventory, d, x->caller, x->request->hand_over, res, x->findings);
+        judge_clean(x, d, res);
         ld = plan_add(x, d, ROLE_LEASED);
         if (!ld)
                 return -ENOMEM;
-        choose_driver(x, d, res, ld);
+        choose_driver(x->world->variants, x->request, d, res, ld, x->findings);
         if (d->facts.driver_kind == DRIVER_HOST)
                 (void) findings_add(x->findings, FINDING_WILL_DETACH, SEVERITY_INFO, address,
                                     "%s will be taken from the host driver %s", address, d->facts.driver);
@@ -290,7 +261,8 @@ static int judge_parked(Examination *x, const Device *d) {
 
         if (!ld)
                 return -ENOMEM;
-        choose_driver(x, d, res, ld);
+        virtual_judge_lending(x->world->inventory, d, x->caller, x->request->hand_over, res, x->findings);
+        choose_driver(x->world->variants, x->request, d, res, ld, x->findings);
         (void) findings_add(x->findings, FINDING_WILL_PARK, SEVERITY_INFO, ADDRESS(d->facts.address),
                             "%s will be parked%s%s for the life of the lease", ADDRESS(d->facts.address),
                             isempty(d->facts.driver) ? "" : " instead of being driven by ", d->facts.driver);
@@ -318,6 +290,12 @@ static int judge_reset_set(Examination *x, Address a) {
         INVENTORY_FOREACH_DEVICE (inv, other) {
                 if (!resetset_has(d, other) || planned(x->plan, other->facts.address))
                         continue;
+                if (other->lease && other->lease == x->request->joins)
+                        continue; /* it is where it has to be */
+                if (hand_over_is_legacy(x->request->hand_over)) {
+                        handover_reset_impossible(x->request, a, other, x->findings);
+                        continue;
+                }
                 judge_availability(x, other, inventory_group_of(inv, other));
                 r = judge_parked(x, other);
                 if (r < 0)
@@ -342,9 +320,11 @@ static int judge_member(Examination *x, const Device *m) {
                 ld = plan_add(x, m, ROLE_HELD);
                 return ld ? 0 : -ENOMEM;
         }
-        if (!named)
-                return 0; /* on a host driver: viability_judge() refuses; on VFIO: it may stay where it is */
-        return judge_parked(x, m);
+        if (named)
+                return judge_parked(x, m);
+        if (m->facts.driver_kind == DRIVER_VFIO && hand_over_is_legacy(x->request->hand_over))
+                handover_member_reachable(x->request, m, x->findings);
+        return 0; /* on a host driver: viability_judge() refuses; on VFIO: it may stay where it is */
 }
 
 static void too_many(Examination *x) {
@@ -410,71 +390,6 @@ static void judge_member_names(Examination *x) {
         }
 }
 
-static void limit_reached(Examination *x, const char *what, uint32_t limit, const char *key) {
-        Finding *f = findings_add(x->findings, FINDING_LIMIT, SEVERITY_BLOCK, "",
-                                  "uid %u would have more than %u %s; those being released count until they are free",
-                                  x->caller->uid, limit, what);
-
-        finding_set_remedy(f, "end other leases, or raise %s in iommud.conf", key);
-}
-
-static void judge_limits(Examination *x) {
-        const Limits *limits = &x->world->config->limits;
-        uint32_t more = x->request->joins ? 0 : 1;
-
-        if (x->usage->leases + more > limits->leases_per_user)
-                limit_reached(x, "leases", limits->leases_per_user, "LeasesPerUser");
-        if (x->usage->devices + x->plan->n_devices > limits->devices_per_user)
-                limit_reached(x, "devices", limits->devices_per_user, "DevicesPerUser");
-        if (x->usage->all_leases + more > limits->leases) {
-                Finding *f = findings_add(x->findings, FINDING_LIMIT, SEVERITY_BLOCK, "",
-                                          "the machine has %u leases, and no more are allowed", x->usage->all_leases);
-
-                finding_set_remedy(f, "end other leases, or raise Leases in iommud.conf");
-        }
-}
-
-static void judge_platform(Examination *x) {
-        const Platform *p = &x->world->inventory->platform;
-        Finding *f;
-
-        if (x->request->hand_over != HAND_OVER_NONE && !p->iommufd) {
-                f = findings_add(x->findings, FINDING_NO_IOMMUFD, SEVERITY_BLOCK, "",
-                                 "this kernel has no iommufd, which the %s hand-over needs",
-                                 hand_over_to_string(x->request->hand_over));
-                finding_set_remedy(f, "boot a kernel with CONFIG_IOMMUFD and CONFIG_VFIO_DEVICE_CDEV");
-        }
-}
-
-/* The smallest guest that makes sense; the kernel's default limit of 8 MiB cannot even map that. */
-#define MEMLOCK_USEFUL (UINT64_C(64) << 20)
-
-static void judge_resources(Examination *x) {
-        const Reservation *res = x->plan->reservation;
-        uint64_t memlock = x->caller->memlock;
-        Finding *f;
-
-        if (res && res->memlock > memlock)
-                memlock = res->memlock;
-        if (x->request->hand_over != HAND_OVER_NONE && memlock < MEMLOCK_USEFUL) {
-                f = findings_add(
-                        x->findings, FINDING_MEMLOCK, SEVERITY_WARN, "",
-                        "the caller may lock %llu KiB of memory; mapping a guest's memory for DMA needs all of it "
-                        "locked",
-                        (unsigned long long) memlock >> 10);
-                finding_set_remedy(f, "raise its RLIMIT_MEMLOCK, or set MemoryLock= in the reservation");
-        }
-        if (x->request->pasids > 0 && x->caller->uid != 0 && x->request->pasids > (res ? res->pasids : 0)) {
-                f = findings_add(x->findings, FINDING_QUOTA, SEVERITY_BLOCK, x->caller->cgroup,
-                                 "%u PASIDs were asked for and the reservation grants %u", x->request->pasids,
-                                 res ? res->pasids : 0);
-                finding_set_remedy(f, "ask for fewer, or set Pasids= in the reservation");
-        }
-        if (x->request->pasids > 0)
-                (void) findings_add(x->findings, FINDING_PASIDS_UNENFORCED, SEVERITY_WARN, "",
-                                    "the number of PASIDs is booked, but nothing in this kernel enforces it");
-}
-
 int examine(const World *w, const Caller *caller, const Usage *usage, const Request *request, Plan *ret_plan,
             Findings *ret_findings) {
         Examination x = {
@@ -487,6 +402,7 @@ int examine(const World *w, const Caller *caller, const Usage *usage, const Requ
         };
         int r;
 
+        ret_plan->force_in_use = request->force_in_use;
         for (size_t i = 0; i < request->devices.n; i++) {
                 r = judge_requested(&x, request->devices.items[i]);
                 if (r < 0)
@@ -501,10 +417,9 @@ int examine(const World *w, const Caller *caller, const Usage *usage, const Requ
         if (r < 0)
                 return r;
         judge_member_names(&x);
-        if (ret_plan->n_devices > REQUEST_DEVICES_MAX)
+        if (ret_plan->n_devices + (request->joins ? request->joins->n_devices : 0) > REQUEST_DEVICES_MAX)
                 too_many(&x);
-        judge_platform(&x);
-        judge_limits(&x);
-        judge_resources(&x);
+        handover_judge(w, request, ret_findings);
+        resources_judge(w, caller, usage, request, ret_plan, ret_findings);
         return ret_findings->out_of_memory ? -ENOMEM : 0;
 }

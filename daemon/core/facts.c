@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "facts.h"
+#include "util/text.h"
 
 const char *driver_kind_to_string(DriverKind kind) {
         switch (kind) {
@@ -24,4 +25,12 @@ DriverKind driver_kind_of(const char *driver, bool has_vfio_device) {
         if (streq(driver, "pcieport") || streq(driver, "pci-stub"))
                 return DRIVER_NEIGHBOUR;
         return DRIVER_HOST;
+}
+
+void holders_describe(const Holders *h, char *buf, size_t size) {
+        for (size_t i = 0; i < h->n; i++)
+                text_append(buf, size, "%s pid %d (%s, uid %u)", i > 0 ? "," : "", h->holders[i].pid,
+                            h->holders[i].name, h->holders[i].uid);
+        if (h->more)
+                text_append(buf, size, " and others");
 }

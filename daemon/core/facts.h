@@ -22,6 +22,7 @@ typedef struct DeviceFacts {
         char modalias[128];                 /* "pci:v00008086d..." */
         char driver[NAME_MAX_LEN];          /* "" without a driver */
         char driver_override[NAME_MAX_LEN]; /* "" if none is set */
+        bool odd_override;                  /* one is set that is no name of a driver; not kept here */
         DriverKind driver_kind;
         int group;        /* number of the IOMMU group, -1 if the device has none */
         bool on_root_bus; /* no bridge above: a bus reset cannot reach it */
@@ -31,7 +32,6 @@ typedef struct DeviceFacts {
         uint32_t virtual_functions_max;
         int numa_node;           /* -1: unknown */
         char reset_methods[64];  /* as sysfs lists them: "flr bus"; "" if there is none */
-        uint8_t pasid_bits;      /* width of the PASID capability, 0 without one */
         bool boot_display;       /* the firmware's display */
         char cdev[NAME_MAX_LEN]; /* "vfio3" while a VFIO character device exists, else "" */
         uint64_t cdev_number;    /* its st_rdev */
@@ -66,6 +66,16 @@ typedef struct HostUses {
         HostUse uses[HOST_USES_MAX];
 } HostUses;
 
+#define CGROUP_PATH_MAX 4096 /* with the NUL */
+
+/* A process as it is at one moment. */
+typedef struct ProcessFacts {
+        int pid;
+        uint32_t uid;                 /* the effective one */
+        uint64_t id;                  /* no other process has it until the next boot; 0 before Linux 6.9 */
+        char cgroup[CGROUP_PATH_MAX]; /* in the unified hierarchy, "" if it is not known */
+} ProcessFacts;
+
 /* A process that has a device open, as far as /proc shows it. */
 typedef struct Holder {
         int pid;
@@ -81,12 +91,23 @@ typedef struct Holders {
         Holder holders[HOLDERS_MAX];
 } Holders;
 
+/* Adds " pid 4711 (qemu, uid 1000), pid ..." to the text. */
+void holders_describe(const Holders *h, char *buf, size_t size);
+
+typedef enum Remapping {
+        REMAPPING_UNKNOWN, /* this architecture does not show it */
+        REMAPPING_OFF,     /* a device can send any interrupt that it likes */
+        REMAPPING_ON,
+} Remapping;
+
 /* What this kernel can do at all. Found out at run time: Debian's own kernels have no iommufd, for example. */
 typedef struct Platform {
-        bool iommu;     /* at least one IOMMU group exists */
-        bool iommufd;   /* /dev/iommu */
-        bool cdev;      /* VFIO character devices (only known for sure once a device is on a VFIO driver) */
-        bool container; /* the legacy /dev/vfio/vfio */
+        bool iommu;             /* at least one IOMMU group exists */
+        bool iommufd;           /* /dev/iommu */
+        bool cdev;              /* VFIO character devices (only known for sure once a device is on a VFIO driver) */
+        bool container;         /* /dev/vfio/vfio: the legacy interface */
+        bool unsafe_interrupts; /* an administrator has told VFIO or iommufd to do without remapping */
+        Remapping remapping;    /* of interrupts */
 } Platform;
 
 /* What the kernel says about a device that is bound to an iommufd. */

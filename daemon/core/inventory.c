@@ -92,8 +92,12 @@ int inventory_put_device(Inventory *inv, const DeviceFacts *facts, Device **ret)
         int r;
 
         if (d) {
+                if (!streq(d->facts.modalias, facts->modalias))
+                        d->vendor_name = d->model_name = NULL;
                 d->facts = *facts;
-                d->gone = false;
+                /* What comes back at an address need not be what was there. */
+                if (d->gone)
+                        d->gone = d->surveying = d->surveyed = false;
                 /* A leased device that comes back in another group takes that group along: it has one owner, too. */
                 g = inventory_group_of(inv, d);
                 if (d->lease && g && !g->lease)

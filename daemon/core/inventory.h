@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include <sys/types.h>
+
 #include "core/facts.h"
 
 /* The devices and groups of the machine with what is ours to say about them: who owns what, and in which state it is.
@@ -20,14 +22,26 @@ typedef enum DeviceState {
 
 typedef struct Device {
         DeviceFacts facts;
-        HostUses uses; /* as of the last look: refreshed for what a request touches */
+        const char *vendor_name, *model_name; /* kept by whoever has looked them up; NULL: nobody has */
+        HostUses uses;                        /* as of the last look: refreshed for what a request touches */
+        bool surveying, surveyed;             /* once, see broker/survey.h */
+        uint8_t pasid_bits;                   /* width of the PASID capability, 0 without one or not surveyed yet */
         DeviceState state;
         char reason[256]; /* why it is broken or what it waits for, else "" */
         Lease *lease;
         bool gone;         /* pulled while leased: kept until the lease ends */
+        bool changing;     /* a worker is changing how many virtual functions it has */
         bool newcomer;     /* it appeared while a lease owned its group */
+        bool unclean;      /* a lease left it that could not be reset after it... */
+        uid_t unclean_of;  /* ... of this user */
+        bool marked;       /* there is a file about it */
         unsigned disturbs; /* how often it was found in a leased group where it should not be */
 } Device;
+
+/* Until it has been looked at it may. */
+static inline bool inventory_may_have_pasids(const Device *d) {
+        return d->pasid_bits > 0 || !d->surveyed;
+}
 
 typedef struct Group {
         GroupFacts facts;

@@ -2,9 +2,8 @@
 #include "lease.h"
 
 static const char *const hand_overs[_HAND_OVER_MAX] = {
-        [HAND_OVER_UNBOUND] = "unbound",
-        [HAND_OVER_ATTACHED] = "attached",
-        [HAND_OVER_NONE] = "none",
+        [HAND_OVER_UNBOUND] = "unbound", [HAND_OVER_ATTACHED] = "attached", [HAND_OVER_GROUP] = "group",
+        [HAND_OVER_NODE] = "node",       [HAND_OVER_NONE] = "none",
 };
 
 static const char *const lease_states[_LEASE_STATE_MAX] = {
@@ -29,6 +28,14 @@ static unsigned from_string(const char *const *names, unsigned n, const char *s)
                 if (streq(names[i], s))
                         return i;
         return n;
+}
+
+bool hand_over_is_legacy(HandOver h) {
+        return h == HAND_OVER_GROUP || h == HAND_OVER_NODE;
+}
+
+bool hand_over_has_iommufd(HandOver h) {
+        return h == HAND_OVER_UNBOUND || h == HAND_OVER_ATTACHED;
 }
 
 const char *hand_over_to_string(HandOver h) {
@@ -60,6 +67,7 @@ Lease *lease_free(Lease *l) {
                 return NULL;
         free(l->unit);
         free(l->cgroup);
+        free(l->charged);
         free(l->devices);
         free(l);
         return NULL;
@@ -70,6 +78,10 @@ LeaseDevice *lease_device(const Lease *l, Address a) {
                 if (address_equal(l->devices[i].address, a))
                         return &l->devices[i];
         return NULL;
+}
+
+bool lease_is_ending(const Lease *l) {
+        return l->state == LEASE_RELEASING || l->state == LEASE_BROKEN;
 }
 
 bool lease_all_released(const Lease *l) {

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "core/quota.h"
 #include "core/request.h"
 #include "leasefile.h"
 #include "util/text.h"
@@ -23,6 +24,8 @@ typedef enum FieldType {
         FIELD_HAND_OVER,
         FIELD_STATE,
         FIELD_ROLE,
+        FIELD_CGROUP, /* on the heap */
+        FIELD_CHAIN,  /* numbers */
 } FieldType;
 
 /* One line of the file. Both directions go by the same table, so that neither can forget what the other knows. */
@@ -41,8 +44,11 @@ static const Field lease_fields[] = {
         LEASE("ID", FIELD_ID, id, 0),
         LEASE("UID", FIELD_NUMBER, uid, UINT32_MAX - 1),
         LEASE("PID", FIELD_NUMBER, pid, INT_MAX),
+        LEASE("PROCESS", FIELD_NUMBER, process, UINT64_MAX),
         LEASE("UNIT", FIELD_STRING, unit, LEASEFILE_UNIT_MAX),
         LEASE("CGROUP", FIELD_STRING, cgroup, LEASEFILE_CGROUP_MAX),
+        LEASE("CHARGED", FIELD_CGROUP, charged, LEASEFILE_CGROUP_MAX),
+        LEASE("LEVELS", FIELD_CHAIN, chain, 0),
         LEASE("RESERVATION", FIELD_NAME, reservation, 0),
         LEASE("HAND_OVER", FIELD_HAND_OVER, hand_over, 0),
         LEASE("STATE", FIELD_STATE, state, 0),
@@ -69,8 +75,11 @@ static const Field device_fields[] = {
         DEVICE("TAKEN", FIELD_BOOL, taken, 0),
         DEVICE("CLOSED", FIELD_BOOL, closed, 0),
         DEVICE("WATCH", FIELD_WATCH, watch, INT_MAX),
+        DEVICE("NEWCOMER", FIELD_BOOL, newcomer, 0),
         DEVICE("JOINING", FIELD_BOOL, joining, 0),
         DEVICE("LEAVING", FIELD_BOOL, leaving, 0),
+        DEVICE("ASKED", FIELD_BOOL, asked, 0),
+        DEVICE("PULLED", FIELD_BOOL, pulled, 0),
         DEVICE("RELEASED", FIELD_BOOL, released, 0),
         DEVICE("DEVID", FIELD_NUMBER, bound.devid, UINT32_MAX),
         DEVICE("PASID_BITS", FIELD_NUMBER, bound.pasid_bits, 20),
@@ -79,6 +88,7 @@ static const Field device_fields[] = {
         DEVICE("HOT_RESET_OWNED", FIELD_BOOL, bound.hot_reset_owned, 0),
         DEVICE("IOAS", FIELD_NUMBER, ioas, UINT32_MAX),
         DEVICE("PT", FIELD_NUMBER, pt, UINT32_MAX),
+        DEVICE("VF_TOKEN", FIELD_TEXT, vf_token, 0),
 };
 
 /* --- encode --- */
@@ -107,6 +117,7 @@ static const char *plain_text(const Field *field, const void *at) {
         case FIELD_TEXT:
                 return at;
         case FIELD_STRING:
+        case FIELD_CGROUP:
                 return *(char *const *) at;
         case FIELD_BOOL:
                 return *(const bool *) at ? "1" : "0";
@@ -121,6 +132,13 @@ static const char *plain_text(const Field *field, const void *at) {
         }
 }
 
+static void print_chain(FILE *f, const char *key, const PasidChain *chain) {
+        (void) fprintf(f, "%s=", key);
+        for (unsigned i = 0; i < chain->n_levels; i++)
+                (void) fprintf(f, "%s%" PRIu64, i > 0 ? " " : "", chain->levels[i]);
+        (void) fputc('\n', f);
+}
+
 static int print_fields(FILE *f, const Field *fields, size_t n, const void *object) {
         for (size_t i = 0; i < n; i++) {
                 const void *at = (const char *) object + fields[i].offset;
@@ -133,6 +151,8 @@ static int print_fields(FILE *f, const Field *fields, size_t n, const void *obje
                         (void) fprintf(f, "%s=%s\n", fields[i].key, text);
                 else if (fields[i].type == FIELD_ADDRESS)
                         (void) fprintf(f, "%s=%s\n", fields[i].key, ADDRESS(*(const Address *) at));
+                else if (fields[i].type == FIELD_CHAIN)
+                        print_chain(f, fields[i].key, at);
                 else if (fields[i].type == FIELD_WATCH)
                         (void) fprintf(f, "%s=%d\n", fields[i].key, *(const int *) at);
                 else
@@ -256,6 +276,23 @@ static bool set_watch(int *at, const char *value) {
         return streq(value, "-1") || set_number(at, sizeof(*at), value, INT_MAX);
 }
 
+static bool set_chain(PasidChain *chain, const char *value) {
+        const char *word;
+        size_t length;
+
+        while (text_next_word(&value, &word, &length)) {
+                char number[24];
+
+                if (chain->n_levels == PASID_LEVELS_MAX || length >= sizeof(number))
+                        return false;
+                memcpy(number, word, length);
+                number[length] = '\0';
+                if (text_to_u64(number, UINT64_MAX, &chain->levels[chain->n_levels++]) < 0)
+                        return false;
+        }
+        return true;
+}
+
 /* Returns 1 if the value was taken, 0 if it is none for this field, -ENOMEM. */
 static int set_field(const Field *field, void *at, const char *value) {
         switch (field->type) {
@@ -265,6 +302,10 @@ static int set_field(const Field *field, void *at, const char *value) {
                 return is_name(value) && text_copy(at, field->size, value);
         case FIELD_TEXT:
                 return text_copy(at, field->size, value);
+        case FIELD_CGROUP:
+                if (!quota_path_is_valid(value))
+                        return 0;
+                __attribute__((__fallthrough__));
         case FIELD_STRING:
                 if (strlen(value) >= field->max)
                         return 0;
@@ -284,6 +325,8 @@ static int set_field(const Field *field, void *at, const char *value) {
                 return (*(LeaseState *) at = lease_state_from_string(value)) != _LEASE_STATE_MAX;
         case FIELD_ROLE:
                 return (*(Role *) at = role_from_string(value)) != _ROLE_MAX;
+        case FIELD_CHAIN:
+                return set_chain(at, value);
         }
         return 0;
 }

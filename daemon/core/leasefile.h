@@ -7,8 +7,8 @@
  * short is known. Pure: no file is touched here. */
 
 #define LEASEFILE_SIZE_MAX   (1u << 20)
-#define LEASEFILE_UNIT_MAX   256  /* with the NUL */
-#define LEASEFILE_CGROUP_MAX 4096 /* with the NUL */
+#define LEASEFILE_UNIT_MAX   256 /* with the NUL */
+#define LEASEFILE_CGROUP_MAX CGROUP_PATH_MAX
 
 /* Gives the text of a lease, to be freed. -EINVAL if the lease has values that could not be read back (a newline in a
  * name, a number out of its range), -E2BIG if it has more than REQUEST_DEVICES_MAX devices, -ENOMEM. */

@@ -7,6 +7,7 @@ void ledger_clear(Ledger *ledger) {
                 lease_free(ledger->leases[i]);
         free(ledger->leases);
         inventory_clear(&ledger->inventory);
+        quota_clear(&ledger->quota);
         *ledger = (Ledger) {};
 }
 
@@ -60,7 +61,7 @@ static void take(Ledger *ledger, Lease *l, const LeaseDevice *ld) {
 }
 
 static DeviceState state_in(const Lease *l, const LeaseDevice *ld) {
-        if (ld->leaving)
+        if (ld->leaving && l->state != LEASE_BROKEN)
                 return DEVICE_RELEASING;
         if (ld->joining)
                 return DEVICE_PREPARING;
@@ -69,6 +70,8 @@ static DeviceState state_in(const Lease *l, const LeaseDevice *ld) {
                 return DEVICE_PREPARING;
         case LEASE_ACTIVE:
                 return ld->role == ROLE_LEASED ? DEVICE_LEASED : DEVICE_PARKED;
+        case LEASE_BROKEN:
+                return ld->released ? DEVICE_RELEASING : DEVICE_BROKEN;
         default:
                 return DEVICE_RELEASING;
         }
@@ -78,8 +81,12 @@ void ledger_update(Ledger *ledger, Lease *l) {
         for (size_t i = 0; i < l->n_devices; i++) {
                 Device *d = inventory_device(&ledger->inventory, l->devices[i].address);
 
-                if (d && d->lease == l && d->state != DEVICE_BROKEN)
-                        d->state = state_in(l, &l->devices[i]);
+                if (!d || d->lease != l || d->state == DEVICE_BROKEN)
+                        continue;
+                d->state = state_in(l, &l->devices[i]);
+                /* After a restart, until somebody has looked. */
+                if (d->state == DEVICE_BROKEN && isempty(d->reason))
+                        text_append(d->reason, sizeof(d->reason), "%s", l->reason);
         }
 }
 
@@ -125,6 +132,8 @@ int ledger_open(Ledger *ledger, Lease *l) {
         ledger->leases = grown;
         for (size_t i = 0; r >= 0 && i < l->n_devices; i++)
                 r = add_missing(&ledger->inventory, &l->devices[i]);
+        if (r >= 0)
+                r = quota_book(&ledger->quota, l);
         if (r < 0) {
                 drop_missing(&ledger->inventory, l);
                 return r;
@@ -203,8 +212,17 @@ void ledger_leave(Ledger *ledger, Lease *l, Address a) {
                 (void) inventory_remove_device(&ledger->inventory, a);
 }
 
+void ledger_joined(const Lease *l, LeaseDevice *ld) {
+        ld->joining = false;
+        /* With nothing to take, its owner can reach the device from now on. */
+        if (l->hand_over == HAND_OVER_NONE)
+                ld->taken = ld->role == ROLE_LEASED;
+}
+
 void ledger_activate(Ledger *ledger, Lease *l) {
         l->state = LEASE_ACTIVE;
+        for (size_t i = 0; i < l->n_devices; i++)
+                ledger_joined(l, &l->devices[i]);
         ledger_update(ledger, l);
 }
 
@@ -215,12 +233,35 @@ void ledger_begin_release(Ledger *ledger, Lease *l, const char *reason) {
         ledger_update(ledger, l);
 }
 
+void ledger_begin_again(Ledger *ledger, Lease *l, const char *reason) {
+        for (size_t i = 0; i < l->n_devices; i++)
+                /* What is proven free and could not be given back stays broken. */
+                if (!l->devices[i].released)
+                        ledger_device_let_go(ledger, l, &l->devices[i]);
+        ledger_begin_release(ledger, l, reason);
+}
+
 void ledger_device_released(Ledger *ledger, Lease *l, LeaseDevice *ld) {
         Device *d = inventory_device(&ledger->inventory, ld->address);
 
         ld->released = true;
+        ledger_device_let_go(ledger, l, ld);
         if (d && d->lease == l)
                 d->reason[0] = '\0';
+}
+
+void ledger_device_let_go(Ledger *ledger, const Lease *l, const LeaseDevice *ld) {
+        Device *d = inventory_device(&ledger->inventory, ld->address);
+
+        if (d && d->lease == l && d->state == DEVICE_BROKEN)
+                d->state = DEVICE_RELEASING;
+}
+
+void ledger_lease_broken(Ledger *ledger, Lease *l, const char *reason) {
+        l->state = LEASE_BROKEN;
+        l->reason[0] = '\0';
+        text_append(l->reason, sizeof(l->reason), "%s", reason);
+        ledger_update(ledger, l);
 }
 
 void ledger_device_broken(Ledger *ledger, Lease *l, LeaseDevice *ld, const char *reason) {
@@ -249,6 +290,7 @@ void ledger_close(Ledger *ledger, Lease *l) {
                         d->reason[0] = '\0';
                 }
         }
+        quota_unbook(&ledger->quota, l);
         /* What was pulled while it was leased is forgotten only now. */
         drop_missing(&ledger->inventory, l);
         for (size_t i = 0; i < ledger->n_leases; i++) {
@@ -305,5 +347,5 @@ const char *ledger_check(const Ledger *ledger) {
                                 return "a lease has a device that is missing or points elsewhere";
                 }
         }
-        return NULL;
+        return quota_check(&ledger->quota, ledger->leases, ledger->n_leases);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <fnmatch.h>
 #include <stdio.h>
 
+#include "core/pattern.h"
 #include "policy.h"
 #include "util/text.h"
 
@@ -21,6 +21,7 @@ void config_clear(Config *c) {
         for (size_t i = 0; i < c->n_reservations; i++)
                 reservation_clear(&c->reservations[i]);
         free(c->reservations);
+        quota_rules_clear(&c->quotas);
         *c = (Config) { .limits = LIMITS_DEFAULT };
 }
 
@@ -31,35 +32,14 @@ const Reservation *config_reservation(const Config *c, const char *name) {
         return NULL;
 }
 
-/* True if one of the words of patterns matches, or if there are none. */
-static bool words_match(const char *patterns, const char *value) {
-        const char *word;
-        size_t length;
-
-        if (isempty(patterns))
-                return true;
-        while (text_next_word(&patterns, &word, &length)) {
-                char pattern[256];
-
-                /* The reader of the configuration refuses longer words. */
-                if (length >= sizeof(pattern))
-                        continue;
-                memcpy(pattern, word, length);
-                pattern[length] = '\0';
-                if (fnmatch(pattern, value, FNM_NOESCAPE) == 0)
-                        return true;
-        }
-        return false;
-}
-
 bool reservation_matches_device(const Reservation *r, const DeviceFacts *f) {
         char id[10], subsystem[10], class[7];
 
         (void) snprintf(id, sizeof(id), "%04x:%04x", f->vendor, f->device);
         (void) snprintf(subsystem, sizeof(subsystem), "%04x:%04x", f->subsystem_vendor, f->subsystem_device);
         (void) snprintf(class, sizeof(class), "%06x", f->class & 0xffffff);
-        return words_match(r->match_address, ADDRESS(f->address)) && words_match(r->match_id, id) &&
-               words_match(r->match_subsystem, subsystem) && words_match(r->match_class, class);
+        return pattern_match(r->match_address, ADDRESS(f->address), 0) && pattern_match(r->match_id, id, 0) &&
+               pattern_match(r->match_subsystem, subsystem, 0) && pattern_match(r->match_class, class, 0);
 }
 
 static bool has_user(const Reservation *r, uid_t uid) {
@@ -83,7 +63,7 @@ bool reservation_matches_caller(const Reservation *r, const Caller *caller) {
         if (r->n_gids > 0 && !has_group(r, caller))
                 return false;
         /* A caller outside all units matches no unit pattern, not even "*". */
-        if (!isempty(r->match_unit) && (isempty(caller->unit) || !words_match(r->match_unit, caller->unit)))
+        if (!isempty(r->match_unit) && (isempty(caller->unit) || !pattern_match(r->match_unit, caller->unit, 0)))
                 return false;
         /* A rule that names nobody is for nobody: the reader refuses such a file, and this is the second lock. */
         return r->any_user || r->n_uids > 0 || r->n_gids > 0 || !isempty(r->match_unit);
@@ -91,6 +71,14 @@ bool reservation_matches_caller(const Reservation *r, const Caller *caller) {
 
 static bool grants_hand_over(const Reservation *r, HandOver h) {
         return r->hand_overs == 0 || (r->hand_overs & (1u << h)) != 0;
+}
+
+bool policy_is_root(const Caller *caller) {
+        return (caller->asker ? caller->asker->uid : caller->uid) == 0;
+}
+
+bool policy_is_user(const Caller *caller, uid_t uid) {
+        return caller->uid == uid && (!caller->asker || caller->asker->uid == uid || policy_is_root(caller));
 }
 
 Ruling policy_device(const Config *c, const Caller *caller, const char *named, HandOver hand_over,
@@ -106,7 +94,7 @@ Ruling policy_device(const Config *c, const Caller *caller, const char *named, H
         }
         if (named && !ruling.reservation)
                 ruling.access = ACCESS_DENY;
-        else if (caller->uid == 0)
+        else if (policy_is_root(caller))
                 ruling.access = ACCESS_ALLOW;
         else if (ruling.reservation)
                 ruling.action = ACTION_ACQUIRE_RESERVED;
@@ -114,7 +102,7 @@ Ruling policy_device(const Config *c, const Caller *caller, const char *named, H
 }
 
 Ruling policy_right(const Caller *caller, bool granted, const char *action) {
-        if (caller->uid == 0 || granted)
+        if (policy_is_root(caller) || granted)
                 return (Ruling) { .access = ACCESS_ALLOW };
         return (Ruling) { .access = ACCESS_ASK, .action = action };
 }

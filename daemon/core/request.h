@@ -17,6 +17,7 @@ typedef struct Request {
         AddressList devices;
         AddressList members; /* further members of the groups that may be parked */
         HandOver hand_over;
+        bool hand_over_named;           /* otherwise it is handover_choose() that chooses */
         char driver[NAME_MAX_LEN];      /* "" for the best match */
         char reservation[NAME_MAX_LEN]; /* "" for any */
         uint32_t pasids;

@@ -2,6 +2,15 @@
 #include "resetset.h"
 #include "util/text.h"
 
+const char *reset_method_to_string(ResetMethod m) {
+        static const char *const names[_RESET_METHOD_MAX] = {
+                [RESET_FUNCTION] = "function",
+                [RESET_HOT] = "hot",
+        };
+
+        return m < _RESET_METHOD_MAX ? names[m] : "invalid";
+}
+
 bool resetset_has(const Device *d, const Device *other) {
         return d == other || address_equal(inventory_set_key(&d->facts), inventory_set_key(&other->facts));
 }
@@ -31,6 +40,18 @@ bool resetset_obstacle(const Inventory *inv, const Device *d, char *buf, size_t 
                 return true;
         }
         return false;
+}
+
+bool resetset_is_idle(const Inventory *inv, const Device *d, const AddressList *going) {
+        const Device *other;
+        char why[160];
+
+        if (resetset_obstacle(inv, d, why, sizeof(why)))
+                return false;
+        INVENTORY_FOREACH_DEVICE (inv, other)
+                if (resetset_has(d, other) && !address_list_has(going, other->facts.address))
+                        return false;
+        return true;
 }
 
 bool resetset_is_exclusive(const Inventory *inv, const Lease *l) {

@@ -43,22 +43,42 @@ static bool better(const VariantAlias *a, const VariantAlias *b) {
         return wa != wb ? wa < wb : strcmp(a->driver, b->driver) < 0;
 }
 
+static bool matches(const VariantAlias *a, const char *modalias) {
+        return strncmp(modalias, PCI_PREFIX, strlen(PCI_PREFIX)) == 0 &&
+               fnmatch(a->pattern + strlen(ALIAS_PREFIX), modalias + strlen(PCI_PREFIX), FNM_NOESCAPE) == 0;
+}
+
 static const VariantAlias *best(const VariantTable *t, const char *modalias, const char *driver) {
         const VariantAlias *found = NULL;
-        char wanted[sizeof(ALIAS_PREFIX) + sizeof(((DeviceFacts *) NULL)->modalias)] = ALIAS_PREFIX;
 
-        if (strncmp(modalias, PCI_PREFIX, strlen(PCI_PREFIX)) != 0)
-                return NULL;
-        text_append(wanted, sizeof(wanted), "%s", modalias + strlen(PCI_PREFIX));
         for (size_t i = 0; i < t->n; i++) {
                 const VariantAlias *a = &t->aliases[i];
 
                 if (driver && !streq(a->driver, driver))
                         continue;
-                if (fnmatch(a->pattern, wanted, FNM_NOESCAPE) == 0 && (!found || better(a, found)))
+                if (matches(a, modalias) && (!found || better(a, found)))
                         found = a;
         }
         return found;
+}
+
+void variant_list(const VariantTable *t, const char *modalias, char *buf, size_t size) {
+        const char *last = "", *next;
+
+        buf[0] = '\0';
+        do {
+                next = NULL;
+                for (size_t i = 0; i < t->n; i++) {
+                        const char *driver = t->aliases[i].driver;
+
+                        if (strcmp(driver, last) > 0 && (!next || strcmp(driver, next) < 0) &&
+                            matches(&t->aliases[i], modalias))
+                                next = driver;
+                }
+                if (next)
+                        text_append(buf, size, "%s%s", buf[0] ? " " : "", next);
+                last = next;
+        } while (last);
 }
 
 const VariantAlias *variant_choose(const VariantTable *t, const char *modalias) {

@@ -26,8 +26,15 @@ const VariantAlias *variant_choose(const VariantTable *t, const char *modalias);
 /* The best match of this driver, NULL if it is none of the candidates. */
 const VariantAlias *variant_candidate(const VariantTable *t, const char *modalias, const char *driver);
 
+/* The names of all candidates, in the order of the alphabet. */
+void variant_list(const VariantTable *t, const char *modalias, char *buf, size_t size);
+
 /* What driver_override wants for a module whose driver cannot be looked at, since the module is not loaded. */
 const char *variant_driver_of_module(const char *module);
 
 #define VARIANT_PLAIN_DRIVER "vfio-pci" /* the only driver that can attach PASIDs in Linux 7.2 (vfio_pci.c) */
 #define VARIANT_PLAIN_MODULE "vfio_pci"
+
+/* Drives nothing, and the kernel lets it stay in an owned group (drivers/pci/pci-stub.c). */
+#define STUB_DRIVER "pci-stub"
+#define STUB_MODULE "pci_stub"

@@ -57,7 +57,8 @@ void viability_judge(const Inventory *inv, const Group *g, const AddressList *sp
                         "kernel refuses to give the group to user space",
                         subject);
                 finding_set_remedy(
-                        f, "enable interrupt remapping; iommufd.allow_unsafe_interrupts=1 overrides the kernel's "
-                           "check on machines that trust their guests");
+                        f, "enable interrupt remapping; allow_unsafe_interrupts=1 of iommufd, or of vfio_iommu_type1 "
+                           "without it, overrides the kernel's check on machines that trust their guests (then "
+                           "reload iommud)");
         }
 }
