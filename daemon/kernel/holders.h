@@ -3,5 +3,6 @@
 
 #include "core/facts.h"
 
-/* KernelOps.find_holders. */
+/* KernelOps.find_holders and .request_device. */
 int holders_find(int root_fd, Address a, Holders *ret);
+int holders_request(int root_fd, Address a, int pid);

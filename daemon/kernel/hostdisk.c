@@ -4,9 +4,10 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "kernel/hostuse.h"
+#include "kernel/hostdisk.h"
 #include "kernel/proc.h"
 #include "kernel/sysfs.h"
 #include "util/fd.h"
@@ -14,6 +15,8 @@
 
 #define HOLDER_DEPTH_MAX 16    /* a partition, RAID, encryption, LVM, a snapshot: real stacks end at about six */
 #define LINE_MAX_SIZE    16384 /* overlays have long ones, but only in the options at the end */
+#define CLAIM_TRIES      10    /* 50 ms: of other looks none takes so long, */
+#define CLAIM_SPARE      190 /* unless it is preempted while it has the disk open: a second more, for all disks together */
 
 /* What a block device on top of others is, in words: "the LVM volume vg0-root (dm-0)". */
 static int describe_volume(int fd, const char *name, char *buf, size_t size) {
@@ -66,12 +69,12 @@ static int collect_holder(HostSearch *s, const char *holder, const char *name, u
         r = describe_volume(fd, holder, text, sizeof(text));
         if (r < 0)
                 return r;
-        hostuse_add(s, "disk", "%s is part of %s", name, text);
+        hostsearch_add(s, "disk", "%s is part of %s", name, text);
 
         r = sysfs_read_devnum(fd, "dev", &number);
         if (r < 0)
                 return r == -ENOENT ? 0 : r;
-        if (!hostuse_add_node(s, holder, number, S_IFBLK, true))
+        if (!hostsearch_add_node(s, holder, number, S_IFBLK, true))
                 return 0; /* a volume on several partitions was here before */
         return collect_holders(s, fd, holder, depth + 1);
 }
@@ -109,7 +112,7 @@ static int check_btrfs(HostSearch *s, const char *name) {
         while ((r = sysfs_next(dir, &uuid)) > 0) {
                 (void) snprintf(path, sizeof(path), "%.64s/devices/%s", uuid, name);
                 if (faccessat(dirfd(dir), path, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-                        hostuse_add(s, "disk", "%s is part of the mounted Btrfs file system %.40s", name, uuid);
+                        hostsearch_add(s, "disk", "%s is part of the mounted Btrfs file system %.40s", name, uuid);
                 else if (errno != ENOENT && errno != ENOTDIR)
                         return -errno;
         }
@@ -123,7 +126,7 @@ static int collect_block(HostSearch *s, int fd, const char *name) {
         r = sysfs_read_devnum(fd, "dev", &number);
         if (r < 0)
                 return r == -ENOENT ? 0 : r;
-        if (!hostuse_add_node(s, name, number, S_IFBLK, false))
+        if (!hostsearch_add_node(s, name, number, S_IFBLK, false))
                 return 0;
         r = collect_holders(s, fd, name, 0);
         return r < 0 ? r : check_btrfs(s, name);
@@ -132,6 +135,7 @@ static int collect_block(HostSearch *s, int fd, const char *name) {
 static int collect_disk(HostSearch *s, int fd, const char *name) {
         _cleanup_closedir_ DIR *dir = NULL;
         char path[NAME_MAX_LEN + 16];
+        size_t disk = s->n_nodes;
         const char *entry;
         int r;
 
@@ -150,6 +154,8 @@ static int collect_disk(HostSearch *s, int fd, const char *name) {
                 partition = openat(fd, entry, O_PATH | O_DIRECTORY | O_CLOEXEC);
                 if (partition < 0)
                         return -errno;
+                if (disk < s->n_nodes)
+                        s->nodes[disk].parted = true;
                 r = collect_block(s, partition, entry);
                 if (r < 0)
                         return r;
@@ -219,7 +225,7 @@ static void check_mount(HostSearch *s, char *line) {
         if (!node)
                 return;
         proc_unescape(point);
-        hostuse_add(s, "disk", "%s is mounted on %s", node->name, point);
+        hostsearch_add(s, "disk", "%s is mounted on %s", node->name, point);
 }
 
 static int read_mounts(HostSearch *s) {
@@ -227,7 +233,8 @@ static int read_mounts(HostSearch *s) {
         char line[LINE_MAX_SIZE];
         int r;
 
-        r = proc_open(s->root_fd, "proc/self/mountinfo", &f);
+        /* The host's: as a service we do not see what is below /home and /tmp. */
+        r = proc_open(s->root_fd, "proc/1/mountinfo", &f);
         if (r < 0)
                 return r;
         while ((r = proc_next_line(f, line, sizeof(line))) > 0)
@@ -251,9 +258,71 @@ static int read_swap(HostSearch *s) {
                 proc_unescape(line);
                 node = find_path(s, line);
                 if (node)
-                        hostuse_add(s, "disk", "%s is used as swap space", node->name);
+                        hostsearch_add(s, "disk", "%s is used as swap space", node->name);
         }
         return r;
+}
+
+static bool is_told_of(const HostSearch *s, const HostNode *node) {
+        size_t length = strlen(node->name);
+
+        for (size_t i = 0; i < s->uses->n; i++)
+                if (strncmp(s->uses->uses[i].text, node->name, length) == 0 && s->uses->uses[i].text[length] == ' ')
+                        return true;
+        return false;
+}
+
+/* A file system, swap space or volume claims its disk for itself, in whatever namespace it was mounted, and then nobody
+ * else can open it with O_EXCL: EBUSY. Since it is opened to be read, udev does not take its close for a change. A mount
+ * at the very moment that it is open would fail, so it is closed at once; and another look may have it open likewise,
+ * so EBUSY counts only if it stays. */
+static int try_to_claim(const HostSearch *s, const HostNode *node, unsigned *spare) {
+        char path[NAME_MAX_LEN + 8];
+        struct stat st;
+
+        (void) snprintf(path, sizeof(path), "dev/%s", node->name);
+        for (char *p = path + 4; *p; p++)
+                if (*p == '!')
+                        *p = '/';
+        if (fstatat(s->root_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return -errno;
+        if (!S_ISBLK(st.st_mode) || st.st_rdev != node->number)
+                return -ESTALE;
+
+        for (unsigned i = 0;; i++) {
+                static const struct timespec pause = { .tv_nsec = 5000000 };
+                /* O_NONBLOCK: a drive need not have a medium, and its tray stays as it is. */
+                int fd = openat(s->root_fd, path, O_RDONLY | O_EXCL | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+
+                if (fd >= 0) {
+                        fd_close(fd);
+                        return 0;
+                }
+                if (errno != EBUSY || (i >= CLAIM_TRIES && *spare == 0))
+                        return -errno;
+                if (i >= CLAIM_TRIES)
+                        (*spare)--;
+                (void) nanosleep(&pause, NULL);
+        }
+}
+
+static void read_claims(HostSearch *s) {
+        unsigned spare = CLAIM_SPARE;
+
+        for (size_t i = 0; i < s->n_nodes && !s->uses->more; i++) {
+                const HostNode *node = &s->nodes[i];
+                int r;
+
+                if (node->type != S_IFBLK || node->below || node->parted || is_told_of(s, node))
+                        continue;
+                r = try_to_claim(s, node, &spare);
+                if (r == -EBUSY)
+                        hostsearch_add(s, "disk", "%s is in use out of sight, such as by a mount in another namespace",
+                                       node->name);
+                else if (r < 0 && r != -ENOMEDIUM && r != -ENXIO && r != -ENODEV)
+                        hostsearch_add(s, "unknown", "%s cannot be opened to see whether it is in use: %s", node->name,
+                                       strerror(-r));
+        }
 }
 
 int hostdisk_read(HostSearch *s) {
@@ -262,5 +331,9 @@ int hostdisk_read(HostSearch *s) {
         if (s->n_nodes == 0)
                 return 0;
         r = read_mounts(s);
-        return r < 0 ? r : read_swap(s);
+        if (r >= 0)
+                r = read_swap(s);
+        if (r >= 0)
+                read_claims(s);
+        return r;
 }

@@ -3,7 +3,7 @@
 #include <ifaddrs.h>
 #include <stdio.h>
 
-#include "kernel/hostuse.h"
+#include "kernel/hostnet.h"
 #include "kernel/proc.h"
 #include "kernel/sysfs.h"
 #include "util/fd.h"
@@ -17,7 +17,7 @@ int hostnet_collect(HostSearch *s, int dirfd, const char *name) {
         const char *entry;
         int r;
 
-        if (s->n_nets == HOSTUSE_NETS_MAX || strlen(name) >= IF_NAMESIZE) {
+        if (s->n_nets == HOSTSEARCH_NETS_MAX || strlen(name) >= IF_NAMESIZE) {
                 s->incomplete = true;
                 return 0;
         }
@@ -29,7 +29,7 @@ int hostnet_collect(HostSearch *s, int dirfd, const char *name) {
         if (r == -ENOENT)
                 master[0] = '\0';
         else
-                hostuse_add(s, "network", "%s is a port of %s", name, master);
+                hostsearch_add(s, "network", "%s is a port of %s", name, master);
 
         /* VLANs, macvlans and the like on top of it: upper_eth0.5. The master is among them. */
         r = sysfs_open_directory(dirfd, ".", &dir);
@@ -37,7 +37,7 @@ int hostnet_collect(HostSearch *s, int dirfd, const char *name) {
                 return r;
         while ((r = sysfs_next(dir, &entry)) > 0)
                 if (strncmp(entry, "upper_", 6) == 0 && !streq(entry + 6, master))
-                        hostuse_add(s, "network", "%s carries the interface %s", name, entry + 6);
+                        hostsearch_add(s, "network", "%s carries the interface %s", name, entry + 6);
         return r;
 }
 
@@ -64,7 +64,7 @@ static void check_address(HostSearch *s, const struct ifaddrs *a) {
         } else
                 return;
         if (inet_ntop(a->ifa_addr->sa_family, address, text, sizeof(text)))
-                hostuse_add(s, "network", "%s has the address %s", a->ifa_name, text);
+                hostsearch_add(s, "network", "%s has the address %s", a->ifa_name, text);
 }
 
 static int read_addresses(HostSearch *s) {
@@ -105,7 +105,7 @@ static int read_routes(HostSearch *s, const char *path, bool (*is_default)(const
                 return r == -ENOENT ? 0 : r; /* a kernel without this protocol */
         while ((r = proc_next_line(f, line, sizeof(line))) > 0)
                 if (is_default(line, name) && has_net(s, name))
-                        hostuse_add(s, "network", "%s carries the default route", name);
+                        hostsearch_add(s, "network", "%s carries the default route", name);
         return r;
 }
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "kernel/hostdisk.h"
+#include "kernel/hostnet.h"
 #include "kernel/hostuse.h"
 #include "kernel/proc.h"
 #include "kernel/sysfs.h"
@@ -12,46 +13,6 @@
 
 #define DEPTH_MAX       24 /* a USB device behind seven hubs, with all that is in it, is at about 20 */
 #define DIRECTORIES_MAX 20000
-
-void hostuse_add(HostSearch *s, const char *kind, const char *format, ...) {
-        char text[sizeof(s->uses->uses[0].text) + 64];
-        HostUse use = {};
-        va_list ap;
-
-        va_start(ap, format);
-        (void) vsnprintf(text, sizeof(text), format, ap);
-        va_end(ap);
-        text_append(use.text, sizeof(use.text), "%s", text);
-        (void) text_copy(use.kind, sizeof(use.kind), kind);
-
-        for (size_t i = 0; i < s->uses->n; i++)
-                if (streq(s->uses->uses[i].text, use.text))
-                        return;
-        if (s->uses->n == HOST_USES_MAX)
-                s->uses->more = true;
-        else
-                s->uses->uses[s->uses->n++] = use;
-}
-
-bool hostuse_add_node(HostSearch *s, const char *name, dev_t number, mode_t type, bool below) {
-        HostNode *node;
-
-        for (size_t i = 0; i < s->n_nodes; i++)
-                if (s->nodes[i].number == number && s->nodes[i].type == type)
-                        return false;
-        if (s->n_nodes == HOSTUSE_NODES_MAX) {
-                s->incomplete = true;
-                return false;
-        }
-        node = &s->nodes[s->n_nodes];
-        *node = (HostNode) { .number = number, .type = type, .below = below };
-        if (!text_copy(node->name, sizeof(node->name), name)) {
-                s->incomplete = true;
-                return false;
-        }
-        s->n_nodes++;
-        return true;
-}
 
 /* A frame buffer matters if the text console draws on it; which one it draws on the kernel does not say. */
 static int add_frame_buffer(HostSearch *s, const char *name) {
@@ -76,7 +37,7 @@ static int add_frame_buffer(HostSearch *s, const char *name) {
                 if (r < 0)
                         return r;
                 if (streq(text, "1"))
-                        hostuse_add(s, "console", "%s shows the text console", name);
+                        hostsearch_add(s, "console", "%s shows the text console", name);
         }
         return r;
 }
@@ -92,7 +53,7 @@ static int add_console(HostSearch *s, const char *name) {
         for (const char *line = text; line; line = strchr(line, '\n')) {
                 line += *line == '\n';
                 if (strncmp(line, path, strlen(path)) == 0)
-                        hostuse_add(s, "console", "%s is a console of the system", name);
+                        hostsearch_add(s, "console", "%s is a console of the system", name);
         }
         return 0;
 }
@@ -121,7 +82,7 @@ static int collect_one(HostSearch *s, int fd, const char *name) {
                 return 1;
         if (r < 0)
                 return r;
-        (void) hostuse_add_node(s, name, number, S_IFCHR, false);
+        (void) hostsearch_add_node(s, name, number, S_IFCHR, false);
         if (streq(subsystem, "tty"))
                 r = add_console(s, name);
         else if (streq(subsystem, "graphics"))
@@ -160,19 +121,27 @@ static bool is_dull(const char *name, unsigned depth) {
         return streq(name, "power") || streq(name, "msi_irqs") || streq(name, "statistics");
 }
 
-/* The interfaces of other network namespaces are hidden from us, but the directory they stand in is not. */
-static int check_empty_net(HostSearch *s, int device_fd) {
+/* The interfaces of other network namespaces are hidden from us, but not the directory they stand in. Its links count them
+ * all, and two for itself. */
+static int check_hidden_nets(HostSearch *s, int device_fd) {
         _cleanup_closedir_ DIR *dir = NULL;
         const char *name;
+        nlink_t n = 0;
+        struct stat st;
         int r;
 
         r = sysfs_open_directory(device_fd, "net", &dir);
         if (r < 0)
                 return r == -ENOENT ? 0 : r;
-        r = sysfs_next(dir, &name);
-        if (r == 0)
-                hostuse_add(s, "network", "its network interface is in another network namespace");
-        return r < 0 ? r : 0;
+        while ((r = sysfs_next(dir, &name)) > 0)
+                n++;
+        if (r < 0)
+                return r;
+        if (fstat(dirfd(dir), &st) < 0)
+                return -errno;
+        if (n == 0 || st.st_nlink > n + 2)
+                hostsearch_add(s, "network", "a network interface of it is in another network namespace");
+        return 0;
 }
 
 static int collect(HostSearch *s, int fd, unsigned depth) {
@@ -192,32 +161,25 @@ static int collect(HostSearch *s, int fd, unsigned depth) {
         }
         if (r < 0)
                 return r == -ENOENT || r == -ENODEV ? 0 : r;
-        return check_empty_net(s, fd);
+        return check_hidden_nets(s, fd);
 }
 
-/* udev opens every new block device for a moment to see what is on it. That is not a use, and right after a driver was
- * bound it would always be found. */
+/* udev opens every new block device for a moment to see what is on it, and right after a driver was bound it would always be
+ * found. Another look of ours does likewise (try_to_claim). Neither is a use. */
 static bool is_passer_by(const Holder *h, const HostNode *node) {
         return node->type == S_IFBLK && h->uid == 0 &&
-               (streq(h->name, "(udev-worker)") || streq(h->name, "systemd-udevd"));
+               (streq(h->name, "(udev-worker)") || streq(h->name, "systemd-udevd") || streq(h->name, "iommud-worker"));
 }
 
 static int look_at_file(const ProcFile *file, void *userdata) {
         HostSearch *s = userdata;
         Holder h;
         dev_t number;
-        mode_t type;
+        mode_t type = proc_file_device(file, &number);
         int r;
 
-        for (size_t i = 0; i < 2; i++) {
-                type = i == 0 ? S_IFCHR : S_IFBLK;
-                r = proc_file_device(file, type, &number);
-                if (r != 0)
-                        break;
-        }
-        if (r <= 0)
-                return r;
-
+        if (type == 0)
+                return 0;
         for (size_t i = 0; i < s->n_nodes; i++) {
                 const HostNode *node = &s->nodes[i];
 
@@ -227,7 +189,7 @@ static int look_at_file(const ProcFile *file, void *userdata) {
                 if (r < 0)
                         return r == -ESRCH ? 0 : r;
                 if (!is_passer_by(&h, node))
-                        hostuse_add(s, "open", "%s is held open by %s (pid %d)", node->name, h.name, h.pid);
+                        hostsearch_add(s, "open", "%s is held open by %s (pid %d)", node->name, h.name, h.pid);
         }
         return 0;
 }
@@ -240,10 +202,10 @@ static int add_facts(HostSearch *s, int root_fd, Address a) {
         if (r < 0)
                 return r;
         if (f.boot_display)
-                hostuse_add(s, "console", "it is the display that the firmware started with");
+                hostsearch_add(s, "console", "it is the display that the firmware started with");
         if (f.virtual_functions > 0)
-                hostuse_add(s, "functions", "%u of its virtual functions %s enabled", f.virtual_functions,
-                            f.virtual_functions == 1 ? "is" : "are");
+                hostsearch_add(s, "functions", "%u of its virtual functions %s enabled", f.virtual_functions,
+                               f.virtual_functions == 1 ? "is" : "are");
         return 0;
 }
 
@@ -273,6 +235,6 @@ int hostuse_read(int root_fd, Address a, HostUses *ret) {
         if (r < 0)
                 return r;
         if (s->incomplete)
-                hostuse_add(s, "unknown", "it has more below it in /sys than can be looked through");
+                hostsearch_add(s, "unknown", "it has more below it in /sys than can be looked through");
         return 0;
 }

@@ -32,6 +32,17 @@ int iommufd_alloc_ioas(int iommufd, uint32_t *ret_ioas) {
         return 0;
 }
 
+int iommufd_alloc_pasid_table(int iommufd, uint32_t devid, uint32_t ioas, uint32_t *ret_pt) {
+        struct iommu_hwpt_alloc alloc = {
+                .size = sizeof(alloc), .flags = UAPI_HWPT_ALLOC_PASID, .dev_id = devid, .pt_id = ioas
+        };
+
+        if (ioctl(iommufd, IOMMU_HWPT_ALLOC, &alloc) < 0)
+                return -errno;
+        *ret_pt = alloc.out_hwpt_id;
+        return 0;
+}
+
 int iommufd_read_pasid_bits(int iommufd, uint32_t devid, uint8_t *ret) {
         struct iommu_hw_info info = { .size = sizeof(info), .dev_id = devid };
 

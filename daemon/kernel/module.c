@@ -2,6 +2,7 @@
 #include <libkmod.h>
 #include <stdio.h>
 #include <syslog.h>
+#include <systemd/sd-bus.h>
 
 #include "kernel/module.h"
 #include "kernel/sysfs.h"
@@ -9,6 +10,10 @@
 
 DEFINE_CLEANUP(struct kmod_ctx, kmod_unref)
 DEFINE_CLEANUP(struct kmod_module, kmod_module_unref)
+
+#define SYSTEMD         "org.freedesktop.systemd1"
+#define SYSTEMD_PATH    "/org/freedesktop/systemd1"
+#define SYSTEMD_MANAGER "org.freedesktop.systemd1.Manager"
 
 /* The kernel takes '-' and '_' in the name of a module for the same. */
 static char fold(char c) {
@@ -77,6 +82,55 @@ static int insert(const char *name) {
         return r > 0 ? -EPERM : r;
 }
 
+static int on_removed(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *error) {
+        char *job = userdata;
+        const char *path;
+
+        if (sd_bus_message_read(m, "uo", NULL, &path) >= 0 && streq(path, job))
+                job[0] = '\0';
+        return 0;
+}
+
+#define SYSTEMD_WAIT_USEC (UINT64_C(30) * 1000000)
+
+/* Waits for the end of a job of systemd's, whose path becomes "". */
+static int wait_for_job(sd_bus *bus, const char *job) {
+        int r = 0;
+
+        while (r >= 0 && job[0] != '\0') {
+                r = sd_bus_process(bus, NULL);
+                if (r == 0)
+                        r = sd_bus_wait(bus, SYSTEMD_WAIT_USEC);
+                if (r == 0)
+                        r = -ETIMEDOUT;
+        }
+        return r < 0 ? r : 0;
+}
+
+/* As a service we may not load modules; systemd's modprobe@.service does, as for other units. Whether there is such a module shows
+ * afterwards. */
+static int ask_systemd(const char *name) {
+        _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        char unit[NAME_MAX_LEN + 32], job[128] = "-";
+        const char *path;
+        int r;
+
+        (void) snprintf(unit, sizeof(unit), "modprobe@%s.service", name);
+        r = sd_bus_open_system(&bus);
+        if (r >= 0)
+                r = sd_bus_match_signal(bus, NULL, SYSTEMD, SYSTEMD_PATH, SYSTEMD_MANAGER, "JobRemoved", on_removed,
+                                        job);
+        if (r >= 0)
+                r = sd_bus_call_method(bus, SYSTEMD, SYSTEMD_PATH, SYSTEMD_MANAGER, "StartUnit", NULL, &reply, "ss",
+                                       unit, "replace");
+        if (r >= 0)
+                r = sd_bus_message_read(reply, "o", &path);
+        if (r >= 0 && !text_copy(job, sizeof(job), path))
+                r = -ENAMETOOLONG;
+        return r < 0 ? r : wait_for_job(bus, job);
+}
+
 int module_load(int root_fd, bool may_load, const char *module, char driver[NAME_MAX_LEN]) {
         int r;
 
@@ -91,6 +145,8 @@ int module_load(int root_fd, bool may_load, const char *module, char driver[NAME
                 return r;
 
         r = insert(module);
+        if (r == -EPERM)
+                r = ask_systemd(module);
         if (r < 0)
                 return r;
         return find_driver(root_fd, module, driver);

@@ -11,22 +11,30 @@
 /* An open file of some process, which must not be used after the callback has returned. */
 typedef struct ProcFile {
         int pid;
-        int fd_dir;       /* /proc/PID/fd */
+        int fd_dir;       /* /proc/PID/fd, or a thread's /proc/PID/task/TID/fd */
         const char *name; /* in there, the number of the descriptor */
-        const char *link; /* what it points to: "/dev/nvme0", "anon_inode:[vfio-device]" */
+        const char
+                *link; /* what it points to: "/dev/nvme0", "anon_inode:[vfio-device]"; "" for a path that is too long */
 } ProcFile;
 
 /* Called for every open file: a negative errno ends the pass. */
 typedef int (*ProcFileFn)(const ProcFile *file, void *userdata);
 
-/* One pass over the descriptors of all processes but this one. Processes that come and go meanwhile are seen or not. */
+/* One pass over the descriptors of all processes but this one. Processes that come and go meanwhile are seen or not;
+ * those that cannot be looked at are not. */
 int proc_for_each_file(int root_fd, ProcFileFn fn, void *userdata);
 
-/* The device number of the character (S_IFCHR) or block device (S_IFBLK) that a file is: 1, or 0 if it is none. */
-int proc_file_device(const ProcFile *file, mode_t type, dev_t *ret);
+/* The same over those of one process, as its first thread has them; none is no error. */
+int proc_for_each_file_of(int root_fd, int pid, ProcFileFn fn, void *userdata);
+
+/* S_IFCHR or S_IFBLK with the number of the device that a file is, or 0 if it is none. */
+mode_t proc_file_device(const ProcFile *file, dev_t *ret);
 
 /* Name and effective user of a process; -ESRCH if it is gone. */
 int proc_read_process(int root_fd, int pid, Holder *ret);
+
+/* Its path in the unified hierarchy, "" if it has none or an unprintable one; -ESRCH if it is gone. */
+int proc_read_cgroup(int root_fd, int pid, char *buf, size_t size);
 
 /* Turns \040 and the like, as in mountinfo, back into characters; those that are not printable become '?'. In place. */
 void proc_unescape(char *s);

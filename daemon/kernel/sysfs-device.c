@@ -136,6 +136,27 @@ int sysfs_read_vfio(int device_fd, char *name, size_t size, dev_t *ret_number) {
         return text_copy(name, size, entry) ? true : -ENAMETOOLONG;
 }
 
+int sysfs_is_registered(int root_fd, Address a) {
+        _cleanup_close_ int fd = sysfs_open_device(root_fd, a);
+        char name[NAME_MAX_LEN];
+        dev_t number;
+
+        return fd < 0 ? fd : sysfs_read_vfio(fd, name, sizeof(name), &number);
+}
+
+/* The kernel takes any line that is shorter than a page. */
+static int read_override(int fd, DeviceFacts *f) {
+        int r = sysfs_read_optional(fd, "driver_override", f->driver_override, sizeof(f->driver_override));
+        bool none = r >= 0 && (isempty(f->driver_override) || streq(f->driver_override, "(null)"));
+
+        if (r < 0 && r != -E2BIG)
+                return r;
+        f->odd_override = r < 0 || (!none && !sysfs_name_is_valid(f->driver_override));
+        if (none || f->odd_override)
+                f->driver_override[0] = '\0';
+        return 0;
+}
+
 static int read_driver(int fd, DeviceFacts *f) {
         dev_t number;
         int r, has_vfio;
@@ -144,11 +165,9 @@ static int read_driver(int fd, DeviceFacts *f) {
         if (r < 0)
                 return r;
 
-        r = sysfs_read_optional(fd, "driver_override", f->driver_override, sizeof(f->driver_override));
+        r = read_override(fd, f);
         if (r < 0)
                 return r;
-        if (streq(f->driver_override, "(null)"))
-                f->driver_override[0] = '\0';
 
         has_vfio = sysfs_read_vfio(fd, f->cdev, sizeof(f->cdev), &number);
         if (has_vfio < 0)
@@ -235,44 +254,6 @@ static int read_sriov(int fd, DeviceFacts *f) {
         return count_virtual_functions(fd, &f->virtual_functions);
 }
 
-static int read_config(int fd, unsigned offset, uint32_t *ret) {
-        uint32_t v;
-        ssize_t n = pread(fd, &v, sizeof(v), offset);
-
-        if (n < 0)
-                return -errno;
-        *ret = n == sizeof(v) ? le32toh(v) : 0;
-        return 0;
-}
-
-/* Walks the extended capabilities in configuration space, which a conventional device does not have. A device that no
- * longer answers reads as all ones. Only the few words needed are read: each is an access to the hardware. */
-static int read_pasid_bits(int device_fd, uint8_t *ret) {
-        _cleanup_close_ int fd = openat(device_fd, "config", O_RDONLY | O_CLOEXEC);
-        unsigned offset = PCI_CFG_SPACE_SIZE;
-        uint32_t header = 0, capability = 0;
-        int r;
-
-        if (fd < 0)
-                return errno == ENOENT ? 0 : -errno;
-
-        /* A header and a register at least: so many fit, and a list with a loop ends. */
-        for (unsigned i = 0; i < (PCI_CFG_SPACE_EXP_SIZE - PCI_CFG_SPACE_SIZE) / 8; i++) {
-                r = read_config(fd, offset, &header);
-                if (r < 0 || header == 0 || header == UINT32_MAX)
-                        return r;
-                if (PCI_EXT_CAP_ID(header) == PCI_EXT_CAP_ID_PASID) {
-                        r = read_config(fd, offset + PCI_PASID_CAP, &capability);
-                        *ret = (uint8_t) (capability >> 8 & 0x1f);
-                        return r;
-                }
-                offset = PCI_EXT_CAP_NEXT(header);
-                if (offset < PCI_CFG_SPACE_SIZE)
-                        return 0;
-        }
-        return 0;
-}
-
 static int read_rest(int fd, DeviceFacts *f) {
         char text[32];
         int r;
@@ -296,7 +277,7 @@ static int read_rest(int fd, DeviceFacts *f) {
         f->boot_display = streq(text, "1");
 
         r = sysfs_read_optional(fd, "reset_method", f->reset_methods, sizeof(f->reset_methods));
-        return r < 0 ? r : read_pasid_bits(fd, &f->pasid_bits);
+        return r < 0 ? r : 0;
 }
 
 int sysfs_read_device(int root_fd, Address a, DeviceFacts *ret) {
@@ -324,5 +305,47 @@ int sysfs_read_device(int root_fd, Address a, DeviceFacts *ret) {
                 return device_exists(fd) ? r : -ENODEV;
 
         *ret = f;
+        return 0;
+}
+
+static int read_config(int fd, unsigned offset, uint32_t *ret) {
+        uint32_t v;
+        ssize_t n = pread(fd, &v, sizeof(v), offset);
+
+        if (n < 0)
+                return -errno;
+        *ret = n == sizeof(v) ? le32toh(v) : 0;
+        return 0;
+}
+
+/* Walks the extended capabilities in configuration space, which a conventional device does not have. A device that no
+ * longer answers reads as all ones. Only the few words needed are read: each is an access to the hardware. */
+int sysfs_read_pasid_bits(int root_fd, Address a, uint8_t *ret) {
+        _cleanup_close_ int device_fd = sysfs_open_device(root_fd, a), fd = -EBADF;
+        unsigned offset = PCI_CFG_SPACE_SIZE;
+        uint32_t header = 0, capability = 0;
+        int r;
+
+        *ret = 0;
+        if (device_fd < 0)
+                return device_fd;
+        fd = openat(device_fd, "config", O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return errno == ENOENT ? 0 : -errno;
+
+        /* A header and a register at least: so many fit, and a list with a loop ends. */
+        for (unsigned i = 0; i < (PCI_CFG_SPACE_EXP_SIZE - PCI_CFG_SPACE_SIZE) / 8; i++) {
+                r = read_config(fd, offset, &header);
+                if (r < 0 || header == 0 || header == UINT32_MAX)
+                        return r;
+                if (PCI_EXT_CAP_ID(header) == PCI_EXT_CAP_ID_PASID) {
+                        r = read_config(fd, offset + PCI_PASID_CAP, &capability);
+                        *ret = (uint8_t) (capability >> 8 & 0x1f);
+                        return r;
+                }
+                offset = PCI_EXT_CAP_NEXT(header);
+                if (offset < PCI_CFG_SPACE_SIZE)
+                        return 0;
+        }
         return 0;
 }

@@ -95,6 +95,47 @@ static int find_cdev(int root_fd, bool *ret) {
         return r < 0 ? r : 0;
 }
 
+/* Each has its own. */
+static int find_unsafe_interrupts(int root_fd, bool *ret) {
+        static const char *const files[] = {
+                "sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts",
+                "sys/module/iommufd/parameters/allow_unsafe_interrupts",
+        };
+        char text[8];
+        int r = 0;
+
+        *ret = false;
+        for (size_t i = 0; r >= 0 && !*ret && i < ARRAY_SIZE(files); i++) {
+                r = sysfs_read_optional(root_fd, files[i], text, sizeof(text));
+                *ret = r > 0 && text[0] == 'Y';
+        }
+        return r < 0 ? r : 0;
+}
+
+/* On x86 the names of the interrupt controllers tell: "IR-IO-APIC" is remapped, "IO-APIC" is not. */
+static int find_remapping(int root_fd, Remapping *ret) {
+        _cleanup_closedir_ DIR *dir = NULL;
+        char path[SYSFS_PATH_MAX], name[SYSFS_PATH_MAX];
+        const char *entry;
+        int r;
+
+        *ret = REMAPPING_UNKNOWN;
+        r = sysfs_open_directory(root_fd, "sys/kernel/irq", &dir);
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
+        while (*ret != REMAPPING_ON && (r = sysfs_next(dir, &entry)) > 0) {
+                (void) snprintf(path, sizeof(path), "%.64s/chip_name", entry);
+                r = sysfs_read_optional(dirfd(dir), path, name, sizeof(name));
+                if (r < 0)
+                        return r;
+                if (strncmp(name, "IR-", 3) == 0)
+                        *ret = REMAPPING_ON;
+                else if (streq(name, "IO-APIC"))
+                        *ret = REMAPPING_OFF;
+        }
+        return r < 0 ? r : 0;
+}
+
 int sysfs_read_platform(int root_fd, Platform *ret) {
         Platform p = {};
         int r;
@@ -106,6 +147,10 @@ int sysfs_read_platform(int root_fd, Platform *ret) {
                 r = exists(root_fd, "dev/vfio/vfio", &p.container);
         if (r >= 0)
                 r = find_cdev(root_fd, &p.cdev);
+        if (r >= 0)
+                r = find_unsafe_interrupts(root_fd, &p.unsafe_interrupts);
+        if (r >= 0)
+                r = find_remapping(root_fd, &p.remapping);
         if (r >= 0)
                 *ret = p;
         return r;

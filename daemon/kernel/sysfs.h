@@ -12,6 +12,8 @@
 
 int sysfs_list_devices(int root_fd, Address **ret, size_t *ret_n);
 int sysfs_read_device(int root_fd, Address a, DeviceFacts *ret);
+int sysfs_read_pasid_bits(int root_fd, Address a, uint8_t *ret);
+int sysfs_is_registered(int root_fd, Address a);
 int sysfs_read_group(int root_fd, int group, GroupFacts *ret);
 int sysfs_read_platform(int root_fd, Platform *ret);
 int sysfs_set_override(int root_fd, Address a, const char *driver);
@@ -20,6 +22,9 @@ int sysfs_bind(int root_fd, Address a, const char *driver);
 int sysfs_probe(int root_fd, Address a);
 int sysfs_reset(int root_fd, Address a);
 int sysfs_reset_bus(int root_fd, Address a);
+int sysfs_virtual_function(int root_fd, Address a, unsigned i, Address *ret);
+int sysfs_set_autoprobe(int root_fd, Address a, bool on);
+int sysfs_set_virtual_functions(int root_fd, Address a, uint32_t n);
 
 /* --- for the other files here --- */
 
