@@ -8,5 +8,8 @@
  * error set and are released all the same: nobody can reach them. */
 int restore_run(Kernel *k, Job *job);
 
+/* Gives an unbound device the driver and the override that it had, if the job says so; one that has the driver again keeps it. */
+int restore_give_back(Kernel *k, const Job *job, JobDevice *d);
+
 /* Puts back what a failed preparation has touched. Keeps the error of the device that failed. */
 void restore_undo(Kernel *k, Job *job);

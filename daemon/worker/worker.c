@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "util/fd.h"
+#include "worker/work.h"
 #include "worker/worker.h"
 
 /* The job lies in memory that daemon and worker share, so results need no encoding, and the steps of a stuck worker can be
@@ -135,7 +136,7 @@ static void keep_only(int *keep, size_t n) {
         (void) close_range(first, ~0U, 0);
 }
 
-#define KEEP_MAX (WORKER_LOCKS_MAX + JOB_DEVICES_MAX + 3)
+#define KEEP_MAX (WORKER_LOCKS_MAX + JOB_DEVICES_MAX + 4)
 
 /* Which descriptors the worker needs. */
 static size_t list_needed(const Job *job, int socket, const int *locks, size_t n_locks, int keep[static KEEP_MAX]) {
@@ -145,6 +146,10 @@ static size_t list_needed(const Job *job, int socket, const int *locks, size_t n
         keep[n++] = job->inotify_fd;
         if (job->kind == JOB_PREPARE || job->kind == JOB_RESTORE || job->kind == JOB_CLOSE)
                 keep[n++] = job->iommufd;
+        if (job->kind == JOB_RESET || job->kind == JOB_PASID)
+                keep[n++] = job->device_fd;
+        if (job->kind == JOB_CLOSE)
+                keep[n++] = job->barrier;
         for (size_t i = 0; i < n_locks; i++)
                 keep[n++] = locks[i];
         for (size_t i = 0; i < job->n_devices && job->kind == JOB_CLOSE; i++)
@@ -152,7 +157,45 @@ static size_t list_needed(const Job *job, int socket, const int *locks, size_t n
         return n;
 }
 
-static _Noreturn void child(Job *job, int socket, const int *locks, size_t n_locks, pid_t parent) {
+/* What each kind of job needs beside files and ioctls. Host uses are found by looking into processes, too. */
+static unsigned needs_of(JobKind kind) {
+        switch (kind) {
+        case JOB_SETUP:
+                return SANDBOX_MODULES | SANDBOX_BPF;
+        case JOB_IOMMUFD:
+                return SANDBOX_MEMLOCK;
+        case JOB_PREPARE:
+        case JOB_RESTORE:
+        case JOB_VIRTUAL_FUNCTIONS:
+                return SANDBOX_MODULES | SANDBOX_OTHERS | SANDBOX_PCI;
+        case JOB_HOLDERS:
+        case JOB_USES:
+        case JOB_REQUEST:
+                return SANDBOX_OTHERS;
+        case JOB_KILL:
+                return SANDBOX_OTHERS | SANDBOX_KILL;
+        case JOB_SURVEY:
+                return SANDBOX_PCI;
+        default:
+                return 0;
+        }
+}
+
+static int find_sandbox(WorkerPool *pool, unsigned needs, const Sandbox **ret) {
+        Sandbox **s = &pool->sandboxes[needs];
+        int r = *s ? 0 : sandbox_new(needs, s);
+
+        *ret = *s;
+        return r;
+}
+
+void worker_pool_clear(WorkerPool *pool) {
+        for (size_t i = 0; i < ARRAY_SIZE(pool->sandboxes); i++)
+                pool->sandboxes[i] = sandbox_free(pool->sandboxes[i]);
+}
+
+static _Noreturn void child(Job *job, const Sandbox *sandbox, int socket, const int *locks, size_t n_locks,
+                            pid_t parent) {
         int keep[KEEP_MAX];
         sigset_t none;
         Kernel *k;
@@ -166,9 +209,11 @@ static _Noreturn void child(Job *job, int socket, const int *locks, size_t n_loc
         (void) sigemptyset(&none);
         (void) sigprocmask(SIG_SETMASK, &none, NULL);
 
-        r = kernel_linux_new("", &k);
+        r = sandbox_enter(sandbox);
+        if (r >= 0)
+                r = kernel_linux_new("", &k);
         if (r >= 0) {
-                job_run(k, job);
+                work_run(k, job);
                 r = send_fds(socket, job);
         }
         if (r < 0)
@@ -233,10 +278,11 @@ static int map_job(const Job *job, Job **ret) {
         return 0;
 }
 
-int worker_start(sd_event *event, const Job *job, const int *locks, size_t n_locks, worker_done_t done, void *userdata,
+int worker_start(WorkerPool *pool, const Job *job, const int *locks, size_t n_locks, worker_done_t done, void *userdata,
                  Worker **ret) {
         _cleanup_close_ int theirs = -EBADF;
         _cleanup_(worker_freep) Worker *w = calloc(1, sizeof(*w));
+        const Sandbox *sandbox;
         pid_t pid, parent = getpid();
         int sv[2], r;
 
@@ -245,6 +291,9 @@ int worker_start(sd_event *event, const Job *job, const int *locks, size_t n_loc
         w->socket = -EBADF;
         w->done = done;
         w->userdata = userdata;
+        r = find_sandbox(pool, needs_of(job->kind), &sandbox);
+        if (r < 0)
+                return r;
         r = map_job(job, &w->job);
         if (r < 0)
                 return r;
@@ -257,9 +306,9 @@ int worker_start(sd_event *event, const Job *job, const int *locks, size_t n_loc
         if (pid < 0)
                 return -errno;
         if (pid == 0)
-                child(w->job, theirs, locks, n_locks, parent);
+                child(w->job, sandbox, theirs, locks, n_locks, parent);
 
-        r = sd_event_add_child(event, &w->source, pid, WEXITED, on_exit_of_child, w);
+        r = sd_event_add_child(pool->event, &w->source, pid, WEXITED, on_exit_of_child, w);
         if (r < 0) {
                 (void) kill(pid, SIGKILL);
                 return r;
