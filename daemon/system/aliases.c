@@ -34,7 +34,8 @@ static int add(const char *root, VariantTable *t, const char *pattern, const cha
         char driver[NAME_MAX_LEN];
         int r;
 
-        if (strncmp(pattern, "vfio_pci:", strlen("vfio_pci:")) != 0 || strlen(module) >= sizeof(driver))
+        if (strncmp(pattern, "vfio_pci:", strlen("vfio_pci:")) != 0 || isempty(module) ||
+            strlen(module) >= sizeof(driver))
                 return 0;
         driver_of_module(root, module, driver);
         r = variant_table_add(t, pattern, module, driver);

@@ -13,8 +13,7 @@
 #define FILE_SIZE_MAX    (64 * 1024)
 #define SUFFIX           ".conf"
 #define CONFIG_DIRECTORY "/etc/iommud"
-#define DROPINS_VENDOR   "/usr/lib/iommud/reservations.d"
-#define DROPINS_ADMIN    "/etc/iommud/reservations.d"
+#define VENDOR_DIRECTORY "/usr/lib/iommud"
 
 /* What one load needs everywhere. */
 typedef struct Loader {
@@ -102,6 +101,12 @@ static int read_whole(int fd, char *buf, size_t size) {
         return (int) length;
 }
 
+/* FNV-1a: it has to tell a file from what it was, not to withstand anybody. */
+static void add_to_digest(uint64_t *digest, const char *text, size_t size) {
+        for (size_t i = 0; i < size; i++)
+                *digest = (*digest ^ (unsigned char) text[i]) * UINT64_C(0x100000001b3);
+}
+
 /* Returns 1 with the text, 0 if the file is masked by a link to /dev/null. */
 static int read_file(Loader *l, int dirfd, const char *directory, const char *name, char **ret, size_t *ret_size) {
         /* A FIFO must not stop the daemon, hence O_NONBLOCK. */
@@ -127,6 +132,8 @@ static int read_file(Loader *l, int dirfd, const char *directory, const char *na
                 return refuse_errno(l, directory, name, r);
         if (r > FILE_SIZE_MAX)
                 return refuse(l, directory, name, "it has more than 64 KiB; more files can hold more rules");
+        add_to_digest(&l->config.digest, name, strlen(name) + 1);
+        add_to_digest(&l->config.digest, buf, (size_t) r);
         *ret = TAKE_PTR(buf);
         *ret_size = (size_t) r;
         return 1;
@@ -171,10 +178,46 @@ static int load_limits(Loader *l) {
         return r < 0 ? place(l, CONFIG_DIRECTORY, why) : 0;
 }
 
-static int load_reservation(Loader *l, int dirfd, const char *directory, const char *file) {
+/* What becomes of a file of a directory: name is its own without ".conf", source its path, to be taken over on success. */
+typedef int (*take_file_t)(Loader *l, const char *name, char *source, const char *text, size_t size, char **why);
+
+static int take_reservation(Loader *l, const char *name, char *source, const char *text, size_t size, char **why) {
         _cleanup_(reservation_clear) Reservation reservation = {};
-        _cleanup_free_ char *text = NULL, *name = NULL;
         Reservation *grown;
+        int r;
+
+        r = config_parse_reservation(name, text, size, &reservation, why);
+        if (r < 0)
+                return r;
+        grown = reallocarray(l->config.reservations, l->config.n_reservations + 1, sizeof(*grown));
+        if (!grown)
+                return -ENOMEM;
+        l->config.reservations = grown;
+        reservation.source = source;
+        grown[l->config.n_reservations++] = TAKE(reservation, (Reservation) {});
+        return 0;
+}
+
+static int take_quota(Loader *l, const char *name, char *source, const char *text, size_t size, char **why) {
+        _cleanup_(quota_rule_clear) QuotaRule rule = {};
+        QuotaRules *rules = &l->config.quotas;
+        QuotaRule *grown;
+        int r;
+
+        r = config_quota_parse(name, text, size, &rule, why);
+        if (r < 0)
+                return r;
+        grown = reallocarray(rules->items, rules->n + 1, sizeof(*grown));
+        if (!grown)
+                return -ENOMEM;
+        rules->items = grown;
+        rule.source = source;
+        grown[rules->n++] = TAKE(rule, (QuotaRule) {});
+        return 0;
+}
+
+static int load_file(Loader *l, int dirfd, const char *directory, const char *file, take_file_t take) {
+        _cleanup_free_ char *text = NULL, *name = NULL, *source = NULL;
         char *why = NULL;
         size_t size;
         int r;
@@ -185,24 +228,20 @@ static int load_reservation(Loader *l, int dirfd, const char *directory, const c
         name = strndup(file, strlen(file) - strlen(SUFFIX));
         if (!name)
                 return -ENOMEM;
-        r = config_parse_reservation(name, text, size, &reservation, &why);
-        if (r < 0)
-                return place(l, directory, why);
-        if (asprintf(&reservation.source, "%s%s/%s", l->root, directory, file) < 0) {
-                reservation.source = NULL;
+        if (asprintf(&source, "%s%s/%s", l->root, directory, file) < 0) {
+                source = NULL;
                 return -ENOMEM;
         }
-        grown = reallocarray(l->config.reservations, l->config.n_reservations + 1, sizeof(*grown));
-        if (!grown)
-                return -ENOMEM;
-        l->config.reservations = grown;
-        grown[l->config.n_reservations++] = TAKE(reservation, (Reservation) {});
+        r = take(l, name, source, text, size, &why);
+        if (r < 0)
+                return place(l, directory, why);
+        TAKE_PTR(source);
         return 0;
 }
 
 /* The file names of one directory of drop-ins, in order. */
 typedef struct Dropins {
-        const char *directory;
+        char directory[64];
         int fd;
         struct dirent **entries;
         int n;
@@ -227,7 +266,8 @@ static int compare_names(const struct dirent **a, const struct dirent **b) {
         return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-static int dropins_open(Loader *l, Dropins *d) {
+static int dropins_open(Loader *l, Dropins *d, const char *parent, const char *name) {
+        (void) snprintf(d->directory, sizeof(d->directory), "%s/%s", parent, name);
         d->fd = open_directory(l, d->directory);
         if (d->fd < 0)
                 return d->fd == -ENOENT ? 0 : d->fd;
@@ -239,24 +279,24 @@ static int dropins_open(Loader *l, Dropins *d) {
         return 0;
 }
 
-/* Both directories as one, in the order of names; of two files of one name that of the administrator counts. */
-static int load_reservations(Loader *l) {
-        _cleanup_(dropins_clear) Dropins vendor = { .directory = DROPINS_VENDOR, .fd = -EBADF };
-        _cleanup_(dropins_clear) Dropins admin = { .directory = DROPINS_ADMIN, .fd = -EBADF };
+/* Both directories of a name as one, in the order of names; of two files of one name that of the administrator counts. */
+static int load_directories(Loader *l, const char *name, take_file_t take) {
+        _cleanup_(dropins_clear) Dropins vendor = { .fd = -EBADF };
+        _cleanup_(dropins_clear) Dropins admin = { .fd = -EBADF };
         int r;
 
-        r = dropins_open(l, &vendor);
+        r = dropins_open(l, &vendor, VENDOR_DIRECTORY, name);
         if (r >= 0)
-                r = dropins_open(l, &admin);
+                r = dropins_open(l, &admin, CONFIG_DIRECTORY, name);
         for (int v = 0, a = 0; r >= 0 && (v < vendor.n || a < admin.n);) {
                 int order = v == vendor.n  ? 1
                             : a == admin.n ? -1
                                            : strcmp(vendor.entries[v]->d_name, admin.entries[a]->d_name);
 
                 if (order < 0)
-                        r = load_reservation(l, vendor.fd, vendor.directory, vendor.entries[v]->d_name);
+                        r = load_file(l, vendor.fd, vendor.directory, vendor.entries[v]->d_name, take);
                 else
-                        r = load_reservation(l, admin.fd, admin.directory, admin.entries[a]->d_name);
+                        r = load_file(l, admin.fd, admin.directory, admin.entries[a]->d_name, take);
                 v += order <= 0;
                 a += order >= 0;
         }
@@ -264,14 +304,18 @@ static int load_reservations(Loader *l) {
 }
 
 int config_load(const char *root, Config *ret, char **why) {
-        _cleanup_(loader_clear) Loader l = { .root = root, .config.limits = LIMITS_DEFAULT };
+        _cleanup_(loader_clear) Loader l = { .root = root,
+                                             .config.limits = LIMITS_DEFAULT,
+                                             .config.digest = UINT64_C(0xcbf29ce484222325) };
         int r;
 
         /* Below a root of its own a test is not root. */
         l.owner = isempty(root) ? 0 : geteuid();
         r = load_limits(&l);
         if (r >= 0)
-                r = load_reservations(&l);
+                r = load_directories(&l, "reservations.d", take_reservation);
+        if (r >= 0)
+                r = load_directories(&l, "quota.d", take_quota);
         if (r < 0) {
                 *why = TAKE_PTR(l.why);
                 return r;

@@ -50,9 +50,9 @@ static int on_event(_unused_ sd_event_source *s, _unused_ int fd, _unused_ uint3
         }
         action = udev_device_get_action(dev);
         if (action && event_address(dev, &a) >= 0) {
-                bool removed = streq(action, "remove") && streq(udev_device_get_subsystem(dev), "pci");
+                bool pci = streq(udev_device_get_subsystem(dev), "pci"), removed = streq(action, "remove");
 
-                u->handler(removed ? HOTPLUG_REMOVED : HOTPLUG_CHANGED, a, u->userdata);
+                u->handler(!removed ? HOTPLUG_CHANGED : pci ? HOTPLUG_REMOVED : HOTPLUG_UNREGISTERED, a, u->userdata);
         }
         udev_device_unref(dev);
         return 0;

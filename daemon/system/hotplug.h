@@ -12,7 +12,8 @@ typedef struct Hotplug Hotplug;
 typedef enum HotplugEvent {
         HOTPLUG_CHANGED, /* added, bound, unbound, or something of it changed: look again */
         HOTPLUG_REMOVED,
-        HOTPLUG_LOST, /* the queue overflowed: look at everything again; the address is not set */
+        HOTPLUG_UNREGISTERED, /* its VFIO device went: whoever takes it from its driver waits until it is closed */
+        HOTPLUG_LOST,         /* the queue overflowed: look at everything again; the address is not set */
 } HotplugEvent;
 
 typedef void (*hotplug_handler_t)(HotplugEvent event, Address a, void *userdata);

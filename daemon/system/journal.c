@@ -15,6 +15,7 @@
 #define MESSAGE_REFUSED  "MESSAGE_ID=efa4966e001b7490516bde2e78946a69"
 #define MESSAGE_ENDED    "MESSAGE_ID=8ae287df2f36cc63adecf50d9a1952b6"
 #define MESSAGE_RETURNED "MESSAGE_ID=08d9cf5874f1441f7862e03d75166d91"
+#define MESSAGE_VIRTUAL  "MESSAGE_ID=03f03aec40aa4b6b8cde3c044ca94a26"
 #define MESSAGE_BROKEN   "MESSAGE_ID=1ebd6099988286991e8bcd2d54dd4953"
 
 /* Without a journal (a plain boot, a test) standard error has to do, with the priority in front as systemd reads it. */
@@ -90,6 +91,19 @@ void journal_refused(uid_t uid, pid_t pid, const char *error_name, const char *w
                 (void) sd_journal_send("MESSAGE=%s", text, "PRIORITY=%i", LOG_NOTICE, "%s", MESSAGE_REFUSED,
                                        "IOMMUD_UID=%u", uid, "IOMMUD_PID=%i", (int) pid, "IOMMUD_ERROR=%s", error_name,
                                        NULL);
+}
+
+void journal_virtual_functions(const Caller *caller, Address a, uint32_t n) {
+        char text[160];
+
+        (void) snprintf(text, sizeof(text), "%s is to have %u virtual functions, for uid %u, pid %i", ADDRESS(a), n,
+                        caller->uid, (int) caller->pid);
+        if (!has_journal())
+                log_line(LOG_NOTICE, text);
+        else
+                (void) sd_journal_send("MESSAGE=%s", text, "PRIORITY=%i", LOG_NOTICE, "%s", MESSAGE_VIRTUAL,
+                                       "IOMMUD_UID=%u", caller->uid, "IOMMUD_PID=%i", (int) caller->pid,
+                                       "IOMMUD_DEVICE=%s", ADDRESS(a), NULL);
 }
 
 void journal_lease_ended(const Lease *l, const char *reason) {

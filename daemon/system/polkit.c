@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "system/polkit.h"
+#include <stdio.h>
+#include <unistd.h>
+
 #include "core/errors.h"
+#include "system/polkit.h"
 
 typedef struct Query {
         struct Query *next; /* Polkit::queries */
         sd_bus_message *call;
         sd_bus_slot *slot; /* while polkit is being asked */
-        char *action, *device;
+        char *text;        /* all of the question */
         bool yes_if_absent;
         enum {
                 VERDICT_PENDING,
@@ -26,12 +29,30 @@ static Query *query_free(Query *q) {
                 return NULL;
         sd_bus_slot_unref(q->slot);
         sd_bus_message_unref(q->call);
-        free(q->action);
-        free(q->device);
+        free(q->text);
         free(q);
         return NULL;
 }
 DEFINE_CLEANUP(Query, query_free)
+
+static bool exists(const char *root, const char *directory, const char *name) {
+        _cleanup_free_ char *path = NULL;
+
+        if (asprintf(&path, "%s%s%s", root, directory, name) < 0)
+                path = NULL;
+        return path && access(path, F_OK) == 0;
+}
+
+bool polkit_has_actions(const char *root) {
+        /* Where polkit 126 looks; an older one knows the last only. */
+        static const char *const directories[] = { "/etc/polkit-1/actions", "/run/polkit-1/actions",
+                                                   "/usr/local/share/polkit-1/actions", "/usr/share/polkit-1/actions" };
+
+        for (size_t i = 0; i < ARRAY_SIZE(directories); i++)
+                if (exists(root, directories[i], "/org.iommud1.policy"))
+                        return true;
+        return !exists(root, "/usr/share/polkit-1/actions", "/org.freedesktop.policykit.policy");
+}
 
 Polkit *polkit_new(void) {
         return calloc(1, sizeof(Polkit));
@@ -94,6 +115,14 @@ static int append_detail(sd_bus_message *m, const char *key, const char *value) 
         return value ? sd_bus_message_append(m, "{ss}", key, value) : 0;
 }
 
+static int append_charged(sd_bus_message *m, const Caller *charged) {
+        char uid[16], pid[16];
+
+        (void) snprintf(uid, sizeof(uid), "%u", charged->uid);
+        (void) snprintf(pid, sizeof(pid), "%d", (int) charged->pid);
+        return sd_bus_message_append(m, "{ss}{ss}{ss}", "for-uid", uid, "for-pid", pid, "for-unit", charged->unit);
+}
+
 static int compose(sd_bus_message *call, const PolkitQuestion *q, sd_bus_message **ret) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
         int r;
@@ -117,7 +146,11 @@ static int compose(sd_bus_message *call, const PolkitQuestion *q, sd_bus_message
         if (r >= 0)
                 r = append_detail(m, "driver", q->driver);
         if (r >= 0)
+                r = append_detail(m, "reservation", q->reservation);
+        if (r >= 0)
                 r = append_detail(m, "unit", q->unit);
+        if (r >= 0 && q->charged)
+                r = append_charged(m, q->charged);
         if (r >= 0)
                 r = sd_bus_message_close_container(m);
         if (r >= 0)
@@ -129,7 +162,23 @@ static int compose(sd_bus_message *call, const PolkitQuestion *q, sd_bus_message
         return 0;
 }
 
-static int ask(Polkit *p, sd_bus_message *call, const PolkitQuestion *question) {
+static const char *or_empty(const char *s) {
+        return s ? s : "";
+}
+
+/* None of its words has a line break. NULL: out of memory. */
+static char *question_text(const PolkitQuestion *q) {
+        const Caller *c = q->charged;
+        char *text;
+
+        if (asprintf(&text, "%s\n%s\n%s\n%s\n%s\n%s\n%s\n%d %u %d %s", q->action, q->device, or_empty(q->ids),
+                     or_empty(q->group), or_empty(q->driver), or_empty(q->reservation), or_empty(q->unit), !!c,
+                     c ? c->uid : 0, c ? (int) c->pid : 0, c ? c->unit : "") < 0)
+                return NULL;
+        return text;
+}
+
+static int ask(Polkit *p, sd_bus_message *call, const PolkitQuestion *question, char *text) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
         _cleanup_(query_freep) Query *q = calloc(1, sizeof(*q));
         int r;
@@ -137,11 +186,7 @@ static int ask(Polkit *p, sd_bus_message *call, const PolkitQuestion *question) 
         if (!q)
                 return -ENOMEM;
         q->call = sd_bus_message_ref(call);
-        q->action = strdup(question->action);
-        q->device = strdup(question->device);
         q->yes_if_absent = question->yes_if_absent;
-        if (!q->action || !q->device)
-                return -ENOMEM;
         r = compose(call, question, &m);
         if (r < 0)
                 return r;
@@ -149,18 +194,27 @@ static int ask(Polkit *p, sd_bus_message *call, const PolkitQuestion *question) 
         r = sd_bus_call_async(sd_bus_message_get_bus(call), &q->slot, m, on_reply, q, UINT64_MAX);
         if (r < 0)
                 return r;
+        q->text = text;
         q->next = p->queries;
         p->queries = TAKE_PTR(q);
         return 0;
 }
 
 int polkit_check(Polkit *p, sd_bus_message *call, const PolkitQuestion *question, sd_bus_error *error) {
+        _cleanup_free_ char *text = question_text(question);
         const Query *q = p->queries;
+        int r;
 
-        while (q && (q->call != call || !streq(q->action, question->action) || !streq(q->device, question->device)))
+        if (!text)
+                return -ENOMEM;
+        while (q && (q->call != call || !streq(q->text, text)))
                 q = q->next;
-        if (!q)
-                return ask(p, call, question);
+        if (!q) {
+                r = ask(p, call, question, text);
+                if (r >= 0)
+                        TAKE_PTR(text);
+                return r;
+        }
         switch (q->verdict) {
         case VERDICT_PENDING:
                 return 0;

@@ -3,7 +3,7 @@
 
 #include <systemd/sd-bus.h>
 
-#include "util/macro.h"
+#include "core/policy.h"
 
 /* Asks polkit without waiting for it.
  *
@@ -11,19 +11,24 @@
  *   2. The first time that sends CheckAuthorization and returns 0; the handler returns 1, "not answered yet".
  *   3. When polkit has answered, the same message is put back in front of the handler, which starts all over: nothing that it
  *      had looked up is trusted, since a person may have thought about it for minutes.
- *   4. polkit_check() now finds the verdict under (message, action, subject) and returns 1, or an error that is set.
- *   5. When the handler has answered the message, it calls polkit_forget(). Verdicts are never kept from one call to the next:
- *      that is what auth_admin_keep is for.
+ *   4. polkit_check() now finds the verdict on this question, word for word, and returns 1, or an error that is set.
+ *   5. When the message is answered, or nobody wants the answer any more, polkit_forget() is called. Verdicts are never kept from one
+ *      call to the next: that is what auth_admin_keep is for.
  */
 
 typedef struct Polkit Polkit;
 
 typedef struct PolkitQuestion {
         const char *action;
-        const char *device;                      /* address or lease id: part of what the verdict is about */
-        const char *ids, *group, *driver, *unit; /* for site rules; NULL is left out */
-        bool yes_if_absent;                      /* a machine without polkit need not have it for this */
+        const char *device; /* address, lease id or path of a cgroup */
+        /* for site rules; NULL is left out. The unit is the caller's */
+        const char *ids, *group, *driver, *reservation, *unit;
+        const Caller *charged; /* the process in whose name the caller asks, NULL: its own */
+        bool yes_if_absent;    /* a machine without polkit need not have it for this */
 } PolkitQuestion;
+
+/* Has polkit been told of our actions? Also true where there is no polkit. */
+bool polkit_has_actions(const char *root);
 
 Polkit *polkit_new(void);
 Polkit *polkit_free(Polkit *p);
