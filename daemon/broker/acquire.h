@@ -2,6 +2,7 @@
 #pragma once
 
 #include "broker/run.h"
+#include "core/plan.h"
 
 /* Makes a lease of a plan that examine() has found nothing against. Takes the plan's devices over. done is called exactly once
  * (perhaps before this returns): with the lease, ready to be handed out, or with why it failed; by then everything is undone or on

@@ -6,13 +6,16 @@
 #include "broker/task.h"
 #include "broker/watch.h"
 #include "core/ledger.h"
+#include "system/cgroup-tree.h"
 #include "system/client.h"
+#include "system/fdstore.h"
 
 /* The broker: the ledger with what makes it real (leases on disk, lifelines, workers). It knows nothing of the bus; who wants to
  * hear of changes gives it a listener. */
 
 typedef struct Broker Broker;
 typedef struct LeaseRun LeaseRun;
+typedef struct VirtualChange VirtualChange;
 
 typedef struct BrokerListener {
         void (*device_added)(Device *d, void *userdata);
@@ -25,42 +28,54 @@ typedef struct BrokerListener {
         void (*group_disturbed)(Group *g, Address a, const char *what, void *userdata);
         void (*lease_added)(Lease *l, void *userdata);
         void (*lease_changed)(Lease *l, void *userdata);
+        /* A cgroup has something booked or a limit of its own, or has neither any more. */
+        void (*quota_added)(const QuotaLevel *level, void *userdata);
+        void (*quota_removed)(const QuotaLevel *level, void *userdata);
+        void (*quota_changed)(const QuotaLevel *level, void *userdata);
         void (*lease_ended)(Lease *l, const char *reason, void *userdata);
 } BrokerListener;
 
+/* What files further up in this room do when something below them has happened; assembly.c knows who they are. */
+typedef struct BrokerHooks {
+        void (*device_read)(Broker *b, Device *d, bool is_new);
+        void (*device_gone)(Broker *b, Device *d); /* a leased one went away */
+        void (*release_began)(LeaseRun *run);
+} BrokerHooks;
+
 struct Broker {
+        const BrokerHooks *hooks;
         sd_event *event;
         Kernel *kernel;
         Ledger ledger;
         Config config;
         VariantTable variants;
         Store store;
+        FdStore *fdstore;
         Watch *watch;
-        bool watch_is_new; /* what an earlier daemon watched is lost */
+        CGroupTree *cgroups;     /* NULL: the gate is not told of them */
+        bool gate_was_full;      /* it had no room for one of them */
+        Enforcement enforcement; /* of leases that are made now */
+        const char *gate_why;    /* nothing holds them to their PASIDs; NULL: the gate does */
+        bool is_behind;          /* the configuration could not be read again */
+        bool polkit_actions;     /* polkit knows ours */
+        bool watch_is_new;       /* what an earlier daemon watched is lost */
+        char *own_cgroup;        /* what is in it is never killed... */
+        int bus_pid;             /* ... nor this */
         TaskQueue *tasks;
-        LeaseRun *runs; /* one per lease */
+        bool surveying;         /* a worker is at it */
+        LeaseRun *runs;         /* one per lease */
+        VirtualChange *changes; /* one per device whose virtual functions are being changed */
         const BrokerListener *listener;
         void *listener_userdata;
 };
 
-/* config and variants are taken over. watch_fd: the inotify descriptor of an earlier daemon, or -EBADF; consumed. */
-int broker_new(sd_event *event, Kernel *kernel, const char *runtime_directory, Config config, VariantTable variants,
-               int watch_fd, Broker **ret);
-Broker *broker_free(Broker *b);
-DEFINE_CLEANUP(Broker, broker_free)
+/* Tells that the inventory has no such device any more, if it has none: what was pulled while leased goes with its lease. */
+void broker_note_forgotten(Broker *b, Address a, int group);
 
-/* Reads all devices and groups. */
-int broker_enumerate(Broker *b);
-/* Looks at one device again: it came, changed or went. Leaves alone what a worker is at work on. */
-void broker_refresh(Broker *b, Address a);
-void broker_forget(Broker *b, Address a);
+/* Writes down what is to be remembered of a device after its lease, see core/mark.h. */
+void broker_keep_mark(Broker *b, Device *d);
 
 World broker_world(const Broker *b);
-
-/* Who still has the device of this index of a lease open, as of the last look; NULL if nobody has looked. */
-const Holders *broker_holders(const Broker *b, const Lease *l, size_t i);
-/* The lifeline that came with a call: is it this lease's? */
-bool broker_is_lifeline(const Broker *b, const Lease *l, int fd);
 
 /* Tell the listener. Devices and groups of a lease change with it. */
 void broker_device_changed(Broker *b, Device *d);

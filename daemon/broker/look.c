@@ -2,10 +2,11 @@
 #include <sys/mman.h>
 
 #include "broker/look.h"
+#include "broker/reread.h"
+#include "core/examine.h"
 
 struct Look {
         Broker *broker;
-        Task *task;
         HostUses *uses; /* shared with the worker */
         size_t n;
         look_done_t done;
@@ -41,14 +42,16 @@ static void pick(Broker *b, const AddressList *scope, Job *job) {
 
                 if (!d || d->lease)
                         continue;
-                broker_refresh(b, scope->items[i]);
+                reread_device(b, scope->items[i]);
                 d = inventory_device(&b->ledger.inventory, scope->items[i]);
                 if (!d)
                         continue;
-                d->uses = (HostUses) {};
+                /* What is known stays until the worker knows better: another call may be judged by it meanwhile. */
                 if (d->facts.driver_kind == DRIVER_HOST && !facts_is_bridge(&d->facts))
                         job->devices[job->n_devices++] =
                                 (JobDevice) { .lease.address = d->facts.address, .fd = -EBADF };
+                else
+                        d->uses = (HostUses) {};
         }
 }
 
@@ -63,9 +66,7 @@ int look_start(Broker *b, const Request *request, look_done_t done, void *userda
         r = examine_scope(&b->ledger.inventory, request, scope);
         if (r < 0)
                 return r;
-        memset(job, 0, offsetof(Job, devices));
-        job->kind = JOB_USES;
-        job->iommufd = job->inotify_fd = -EBADF;
+        job_init(job, JOB_USES);
         pick(b, scope, job);
         if (job->n_devices == 0)
                 return 1;
@@ -79,7 +80,7 @@ int look_start(Broker *b, const Request *request, look_done_t done, void *userda
                 return -errno;
         }
         job->uses = l->uses;
-        r = task_start(b->tasks, job, on_looked, l, &l->task);
+        r = task_start(b->tasks, job, on_looked, l, NULL);
         if (r < 0)
                 return r;
         TAKE_PTR(l);

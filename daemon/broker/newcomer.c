@@ -4,6 +4,7 @@
 
 #include "broker/acquire.h"
 #include "broker/newcomer.h"
+#include "broker/reread.h"
 #include "system/journal.h"
 #include "util/text.h"
 
@@ -14,15 +15,41 @@ static void tell(Broker *b, Group *g, const Device *d, const char *what) {
                 b->listener->group_disturbed(g, d->facts.address, what, b->listener_userdata);
 }
 
+/* Several may have come at once, and a part of a lease takes in one after the other. */
+static void look_at_others(Broker *b) {
+        _cleanup_free_ AddressList *others = calloc(1, sizeof(*others));
+        const Device *d;
+
+        if (!others)
+                return;
+        INVENTORY_FOREACH_DEVICE (&b->ledger.inventory, d) {
+                const Group *g = inventory_group_of(&b->ledger.inventory, d);
+
+                if (!d->lease && g && g->lease)
+                        (void) address_list_add(others, d->facts.address);
+        }
+        for (size_t i = 0; i < others->n; i++)
+                reread_device(b, others->items[i]);
+}
+
 static void on_parked(_unused_ Lease *l, const AddressList *added, _unused_ const char *error_name, const char *text,
-                      _unused_ void *userdata) {
+                      void *userdata) {
         if (!added)
                 journal_log(LOG_WARNING, "A newcomer could not be parked: %s", text);
+        look_at_others(userdata);
+}
+
+/* As examine() chooses for members. */
+static void choose_driver(const Broker *b, const Lease *l, const Device *d, LeaseDevice *ret) {
+        const VariantAlias *a = variant_candidate(&b->variants, d->facts.modalias, VARIANT_PLAIN_DRIVER);
+        bool stub = hand_over_is_legacy(l->hand_over);
+
+        (void) text_copy(ret->driver, sizeof(ret->driver), stub ? STUB_DRIVER : a ? a->driver : VARIANT_PLAIN_DRIVER);
+        (void) text_copy(ret->module, sizeof(ret->module), stub ? STUB_MODULE : a ? a->module : VARIANT_PLAIN_MODULE);
 }
 
 /* The newcomer becomes the lease's, handed to nobody. */
-static void park(Broker *b, Lease *l, const Device *d) {
-        const VariantAlias *a = variant_candidate(&b->variants, d->facts.modalias, VARIANT_PLAIN_DRIVER);
+static void park(Broker *b, Lease *l, Device *d) {
         _cleanup_free_ LeaseDevice *ld = calloc(1, sizeof(*ld));
         Plan plan = { .devices = ld, .n_devices = 1 };
         int r = -ENOMEM;
@@ -34,14 +61,17 @@ static void park(Broker *b, Lease *l, const Device *d) {
                         .group = d->facts.group,
                         .set = inventory_set_key(&d->facts),
                         .watch = -1,
+                        .newcomer = d->newcomer,
                 };
                 (void) text_copy(ld->original_driver, sizeof(ld->original_driver), d->facts.driver);
                 (void) text_copy(ld->original_override, sizeof(ld->original_override), d->facts.driver_override);
-                (void) text_copy(ld->driver, sizeof(ld->driver), a ? a->driver : VARIANT_PLAIN_DRIVER);
-                (void) text_copy(ld->module, sizeof(ld->module), a ? a->module : VARIANT_PLAIN_MODULE);
-                r = acquire_join(b, l, &plan, on_parked, NULL);
+                choose_driver(b, l, d, ld);
+                r = acquire_join(b, l, &plan, on_parked, b);
         }
-        if (r < 0)
+        /* Somebody else is being parked: to wait for that is no attempt. */
+        if (r == -EBUSY && d->disturbs > 1)
+                d->disturbs--;
+        else if (r < 0 && r != -EBUSY)
                 journal_log(LOG_WARNING, "Lease %s: %s cannot be parked: %s", l->id, ADDRESS(d->facts.address),
                             strerror(-r));
 }
@@ -49,28 +79,58 @@ static void park(Broker *b, Lease *l, const Device *d) {
 /* A host driver may be faster than our worker: then the plan is stale, and another one is made. */
 #define ATTEMPTS_MAX 3
 
-void newcomer_judge(Broker *b, Device *d, bool is_new) {
-        Group *g = inventory_group_of(&b->ledger.inventory, d);
-        bool harmless = d->facts.driver_kind == DRIVER_NEIGHBOUR || d->facts.driver_kind == DRIVER_VFIO, can_be_parked;
+/* Whoever has a group by the legacy interface can open what comes to a VFIO driver in it: reachable. */
+static bool is_harmless(const Device *d, bool reachable) {
+        return d->facts.driver_kind == DRIVER_NEIGHBOUR || (d->facts.driver_kind == DRIVER_VFIO && !reachable);
+}
+
+static void describe(const Device *d, bool is_new, char what[static 128]) {
+        if (d->facts.driver_kind == DRIVER_NONE)
+                (void) snprintf(what, 128, "%s", is_new ? "appeared" : "lost its driver");
+        else
+                (void) snprintf(what, 128, "%s the %s driver %s", is_new ? "appeared with" : "was bound to",
+                                d->facts.driver_kind == DRIVER_VFIO ? "VFIO" : "host", d->facts.driver);
+}
+
+/* What the lease has parked or holds driverless was given a driver by somebody. That cannot be prevented before the client has
+ * bound a device of the group; then the kernel refuses it (iommu_device_use_default_domain). */
+static void judge_own(Broker *b, Device *d, Group *g) {
+        const LeaseDevice *ld = lease_device(d->lease, d->facts.address);
+        bool reachable = ld && ld->role != ROLE_LEASED && hand_over_is_legacy(d->lease->hand_over);
         char what[128];
 
-        if (d->lease)
+        if (d->facts.driver_kind == DRIVER_NONE || is_harmless(d, reachable) || !g || !ld || ld->joining ||
+            d->lease->state != LEASE_ACTIVE) {
+                d->disturbs = 0;
                 return;
-        if (!g || !g->lease || g->lease->state != LEASE_ACTIVE || harmless || facts_is_bridge(&d->facts)) {
+        }
+        describe(d, false, what);
+        if (d->disturbs++ == 0)
+                tell(b, g, d, what);
+}
+
+void newcomer_judge(Broker *b, Device *d, bool is_new) {
+        Group *g = inventory_group_of(&b->ledger.inventory, d);
+        bool reachable = g && g->lease && hand_over_is_legacy(g->lease->hand_over), can_be_parked;
+        char what[128];
+
+        if (d->lease) {
+                judge_own(b, d, g);
+                return;
+        }
+        if (!g || !g->lease || g->lease->state != LEASE_ACTIVE || is_harmless(d, reachable) ||
+            facts_is_bridge(&d->facts)) {
                 d->newcomer = false;
                 d->disturbs = 0;
                 return;
         }
         d->newcomer = d->newcomer || is_new;
         /* A driver that somebody bound to a device that was there before was bound on purpose: that is only told. */
-        can_be_parked = !b->config.limits.report_newcomers && (d->newcomer || d->facts.driver_kind == DRIVER_NONE);
+        can_be_parked = !b->config.limits.report_newcomers && !d->facts.odd_override &&
+                        (d->newcomer || d->facts.driver_kind == DRIVER_NONE);
         if (d->disturbs > 0 && (!can_be_parked || d->disturbs >= ATTEMPTS_MAX))
                 return;
-        if (d->facts.driver_kind == DRIVER_HOST)
-                (void) snprintf(what, sizeof(what), "%s the host driver %s", is_new ? "appeared with" : "was bound to",
-                                d->facts.driver);
-        else
-                (void) snprintf(what, sizeof(what), "%s", is_new ? "appeared" : "lost its driver");
+        describe(d, is_new, what);
         if (d->disturbs++ == 0)
                 tell(b, g, d, what);
         if (can_be_parked)

@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <syslog.h>
 
+#include "broker/enforce.h"
+#include "broker/keep.h"
+#include "broker/limit.h"
+#include "broker/newcomer.h"
+#include "broker/node.h"
+#include "broker/quota.h"
 #include "broker/recover.h"
 #include "broker/release.h"
+#include "broker/revoke.h"
 #include "broker/run.h"
 #include "system/journal.h"
 
@@ -35,8 +42,10 @@ static void resume(LeaseRun *run) {
         if (r < 0)
                 release_begin(b, run->lease,
                               r == -EPIPE ? "its lifeline was closed while iommud was down" : "its lifeline is lost");
-        else
+        else {
+                revoke_resume(run);
                 release_continue(run);
+        }
 }
 
 static void roll_back(LeaseRun *run) {
@@ -45,6 +54,18 @@ static void roll_back(LeaseRun *run) {
                 run->lease->devices[i].closed = true;
         run->lease->restore = true;
         release_begin(run->broker, run->lease, "iommud ended while it was being prepared");
+}
+
+/* The inotify descriptor of the earlier daemon is lost, and its numbers mean nothing to the new one. */
+static void watch_anew(Broker *b, Lease *l) {
+        for (size_t i = 0; i < l->n_devices; i++) {
+                LeaseDevice *d = &l->devices[i];
+                int r = -ENOENT;
+
+                if (d->opened && !d->released)
+                        r = b->kernel->ops->watch_cdev(b->kernel, d->address, watch_fd(b->watch));
+                d->watch = r < 0 ? -1 : r;
+        }
 }
 
 static void on_found(Lease *lease, void *userdata) {
@@ -67,7 +88,10 @@ static void on_found(Lease *lease, void *userdata) {
                 return;
         }
         TAKE_PTR(l);
+        if (b->watch_is_new)
+                watch_anew(b, run->lease);
         expel_joining(run->lease);
+        keep_take_back(run);
         ledger_update(&b->ledger, run->lease);
         journal_log(LOG_INFO, "Lease %s: taken up again as %s", run->lease->id, lease_state_to_string(was));
         if (b->listener)
@@ -80,14 +104,38 @@ static void on_found(Lease *lease, void *userdata) {
                 resume(run);
                 break;
         default:
+                revoke_resume(run);
                 release_continue(run);
         }
 }
 
-int recover_leases(Broker *b) {
-        int r = store_load_leases(&b->store, on_found, b);
+/* What came into the groups of leases while no iommud was there. Whether a driver that it has was bound on purpose is not known, so that
+ * is only told. */
+static void judge_members(Broker *b) {
+        Device *d;
 
+        INVENTORY_FOREACH_DEVICE (&b->ledger.inventory, d)
+                newcomer_judge(b, d, false);
+}
+
+int recover_leases(Broker *b) {
+        int r = store_load_marks(&b->store, &b->ledger.inventory);
+
+        if (r >= 0)
+                r = store_load_leases(&b->store, on_found, b);
+        if (r >= 0)
+                r = store_remove_orphans(&b->store);
+        node_settle(b);
+        quota_start(b);
+        enforce_settle(b);
+        limit_start(b);
+        if (r >= 0)
+                keep_close_rest(b);
         if (r >= 0 && b->watch_is_new && b->runs)
                 release_note_closed(b, -1);
+        if (r >= 0)
+                r = watch_begin(b->watch);
+        if (r >= 0)
+                judge_members(b);
         return r;
 }

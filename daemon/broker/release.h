@@ -8,9 +8,6 @@
 
 /* Ends a lease, whatever state it is in; a second call does nothing. One that is being prepared ends when its workers have. */
 void release_begin(Broker *b, Lease *l, const char *reason);
-/* Asks the leaseholder to let go; at the deadline (microseconds from now, 0: at once) the lease ends all the same. A later
- * revocation may only bring the deadline forward. */
-void release_revoke(Broker *b, Lease *l, const char *reason, uint64_t deadline_usec);
 /* Devices leave an active lease by their holder's wish, once their descriptors are closed. Their group goes back to the host when
  * nothing of it is handed out any more; until then they are parked. */
 void release_devices(Broker *b, Lease *l, const AddressList *devices);

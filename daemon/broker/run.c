@@ -6,6 +6,12 @@
 #include "system/journal.h"
 #include "util/fd.h"
 
+static void close_fds(LeaseRun *run) {
+        for (size_t i = 0; run->devices && i < run->lease->n_devices; i++)
+                run->devices[i].fd = fd_close(run->devices[i].fd);
+        run->iommufd = fd_close(run->iommufd);
+}
+
 LeaseRun *run_free(LeaseRun *run) {
         LeaseRun **link;
 
@@ -21,7 +27,7 @@ LeaseRun *run_free(LeaseRun *run) {
         sd_event_source_disable_unref(run->revoke_timer);
         lifeline_free(run->lifeline);
         fd_close(run->lifeline_write);
-        run_close_fds(run);
+        close_fds(run);
         while (run->parts) {
                 LeasePart *part = run->parts;
 
@@ -133,17 +139,6 @@ int run_extend(LeaseRun *run, size_t first) {
         return 0;
 }
 
-void run_drop_device(LeaseRun *run, Address a) {
-        LeaseDevice *d = lease_device(run->lease, a);
-        size_t i = run_index(run, d);
-
-        watch_remove(run->broker->watch, d->watch);
-        fd_close(run->devices[i].fd);
-        /* As the ledger does it: the last one takes its place. */
-        run->devices[i] = run->devices[run->lease->n_devices - 1];
-        ledger_leave(&run->broker->ledger, run->lease, a);
-}
-
 int run_new(Broker *b, Lease *l, LeaseRun **ret) {
         _cleanup_(run_freep) LeaseRun *run = calloc(1, sizeof(*run));
         int r;
@@ -170,21 +165,56 @@ LeaseRun *run_find(const Broker *b, const Lease *l) {
         return run;
 }
 
+bool run_has_to_go(const LeaseRun *run, size_t i) {
+        const LeaseDevice *d = &run->lease->devices[i];
+
+        return (lease_is_ending(run->lease) || d->leaving) && !d->released;
+}
+
+const Holders *run_holders(const Broker *b, const Lease *l, size_t i) {
+        const LeaseRun *run = run_find(b, l);
+
+        return run && run_has_to_go(run, i) ? &run->devices[i].holders : NULL;
+}
+
+bool run_is_lifeline(const Broker *b, const Lease *l, int fd) {
+        const LeaseRun *run = run_find(b, l);
+
+        return run && run->lifeline && lifeline_is(run->lifeline, fd);
+}
+
 void run_make_job(const LeaseRun *run, JobKind kind, run_wanted_t wanted, const void *userdata, Job *ret) {
         const Lease *l = run->lease;
 
-        memset(ret, 0, offsetof(Job, devices));
-        ret->kind = kind;
+        job_init(ret, kind);
         ret->hand_over = l->hand_over;
-        ret->anchor = l->reset_set;
+        /* Without the iommufd, which was lost with an earlier daemon, nothing can be bound to it. */
+        ret->anchor = l->reset_set && hand_over_has_iommufd(l->hand_over) && run->iommufd >= 0;
         ret->restore = l->restore;
         ret->per_process = l->per_process;
+        ret->has_pasids = l->pasids > 0;
         ret->iommufd = run->iommufd;
         ret->ioas = run->ioas;
         ret->inotify_fd = watch_fd(run->broker->watch);
         for (size_t i = 0; i < l->n_devices && ret->n_devices < JOB_DEVICES_MAX; i++)
                 if (wanted(run, i, userdata))
                         ret->devices[ret->n_devices++] = (JobDevice) { .lease = l->devices[i], .fd = -EBADF };
+}
+
+/* A look that was not finished is no news. One that stood before an unbind has found somebody, or left out virtual functions. */
+static bool has_looked(const Job *job, const JobDevice *d) {
+        if (job->kind == JOB_PREPARE)
+                return false;
+        if (job->result >= 0)
+                return true;
+        if (job->kind == JOB_HOLDERS || job->result == -ECHILD)
+                return false;
+        if (job->result == -EBUSY)
+                return d->holders.n > 0;
+        for (size_t i = 0; i < job->n_devices; i++)
+                if (job->devices[i].error < 0 && job->devices[i].step != STEP_FIND_HOLDERS)
+                        return true; /* it was refused after all had been looked at */
+        return false;
 }
 
 void run_take_results(LeaseRun *run, Job *job) {
@@ -196,16 +226,20 @@ void run_take_results(LeaseRun *run, Job *job) {
                 if (!to)
                         continue; /* it left while somebody only looked */
                 rd = &run->devices[run_index(run, to)];
-                rd->holders = from->holders;
+                if (has_looked(job, from) && run_has_to_go(run, run_index(run, to))) {
+                        rd->holders = from->holders;
+                        rd->looked = true;
+                }
                 if (job->kind == JOB_HOLDERS)
                         continue;
                 /* What happened in the daemon meanwhile (the client closed it) is not undone by an older copy. */
-                bool closed = to->closed, taken = to->taken, leaving = to->leaving;
+                bool closed = to->closed, taken = to->taken, leaving = to->leaving, asked = to->asked;
 
                 *to = from->lease;
                 to->closed = closed;
                 to->taken = taken;
                 to->leaving = leaving;
+                to->asked = asked;
                 if (from->fd >= 0) {
                         fd_close(rd->fd);
                         rd->fd = TAKE_FD(from->fd);
@@ -217,13 +251,7 @@ bool run_is_busy(const LeaseRun *run) {
         for (const LeasePart *part = run->parts; part; part = part->next)
                 if (part->task)
                         return true;
-        return run->open_task || run->holders_task;
-}
-
-void run_close_fds(LeaseRun *run) {
-        for (size_t i = 0; run->devices && i < run->lease->n_devices; i++)
-                run->devices[i].fd = fd_close(run->devices[i].fd);
-        run->iommufd = fd_close(run->iommufd);
+        return run->open_task || run->holders_task || run->revoke_task || run->ask_task;
 }
 
 void run_save(const LeaseRun *run) {

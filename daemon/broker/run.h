@@ -8,19 +8,32 @@
 
 typedef struct Preparation Preparation;
 
+/* result: 0 or a negative errno of the kernel's. */
+typedef void (*reset_done_t)(int result, ResetMethod method, void *userdata);
+
+typedef void (*pasid_done_t)(int result, void *userdata);
+
 /* Devices that are prepared and released together, see core/partition.h; one worker at a time is at work on them. */
 typedef struct LeasePart {
         struct LeasePart *next; /* LeaseRun::parts */
         LeaseRun *run;
         Task *task;               /* at work, or in line */
         Preparation *preparation; /* while its devices are being made ready */
+        reset_done_t reset_done;  /* while one of them is being reset */
+        void *reset_userdata;
+        pasid_done_t pasid_done; /* while a PASID is attached or detached */
+        void *pasid_userdata;
 } LeasePart;
 
 typedef struct RunDevice {
         LeasePart *part;
-        int fd;          /* not handed out yet; an attached lease keeps a copy */
-        bool asked;      /* its holder asked for it to leave; otherwise it leaves because it was closed */
-        Holders holders; /* who has it open, as of the last look */
+        int fd;      /* not handed out yet; an attached lease keeps a copy, and so does a group one of its groups' */
+        bool stored; /* systemd has a copy, see keep.h */
+        bool hinted; /* it was closed for the last time, maybe, since a worker began to look */
+        Holders holders; /* who has it open, as of the last look, */
+        bool looked;     /* if there was one */
+        Step refused;    /* what the last worker could not do to it, */
+        int refusal;     /* a negative errno; 0: nothing */
 } RunDevice;
 
 typedef struct JobFailure {
@@ -38,6 +51,7 @@ struct Preparation {
         Preparation *next; /* LeaseRun::preparations */
         LeaseRun *run;
         bool initial; /* of Acquire: without them there is no lease */
+        bool force_in_use;
         AddressList devices;
         AddressList fresh; /* those that the lease did not have before, not even parked */
         AddressList stays; /* those whose groups the lease owned before: parked and not given back when they fail */
@@ -48,11 +62,13 @@ struct Preparation {
 
 struct LeaseRun {
         LeaseRun *next; /* Broker::runs */
+        bool enforced;  /* the gate knows it */
         Broker *broker;
         Lease *lease;
         Lifeline *lifeline;
         int lifeline_write; /* until it is handed out */
-        int iommufd;        /* until it is handed out; an attached lease keeps a copy */
+        int iommufd;        /* or container; until it is handed out; an attached or group lease keeps a copy */
+        bool iommufd_stored;
         uint32_t ioas;
         RunDevice *devices; /* as lease->devices */
         LeasePart *parts;
@@ -61,7 +77,10 @@ struct LeaseRun {
         Task *holders_task;
         sd_event_source *timer;
         uint64_t timer_interval;
+        RevokeRung rung; /* that was climbed last, see broker/revoke.h */
         sd_event_source *revoke_timer;
+        Task *revoke_task; /* climbs the next */
+        Task *ask_task;
         char revoke_reason[160];
         char end_reason[160]; /* asked to end while it was being prepared */
 };
@@ -72,11 +91,16 @@ LeaseRun *run_free(LeaseRun *run);
 DEFINE_CLEANUP(LeaseRun, run_free)
 LeaseRun *run_find(const Broker *b, const Lease *l);
 
+/* Who still has the device of this index of a lease open that is to go, as of the last look; NULL if nobody has looked. */
+const Holders *run_holders(const Broker *b, const Lease *l, size_t i);
+/* Is it on its way out of the lease, or is all of it? */
+bool run_has_to_go(const LeaseRun *run, size_t i);
+/* The lifeline that came with a call: is it this lease's? */
+bool run_is_lifeline(const Broker *b, const Lease *l, int fd);
+
 /* After ledger_join(): the new devices, from index first on, get their parts. -EBUSY: one of them belongs to a part at which a
  * worker is. */
 int run_extend(LeaseRun *run, size_t first);
-/* Lets a device leave the lease and the ledger. */
-void run_drop_device(LeaseRun *run, Address a);
 
 /* A job over the devices that wanted says yes to. */
 typedef bool (*run_wanted_t)(const LeaseRun *run, size_t i, const void *userdata);
@@ -85,8 +109,6 @@ void run_make_job(const LeaseRun *run, JobKind kind, run_wanted_t wanted, const 
 void run_take_results(LeaseRun *run, Job *job);
 /* Any worker at work for it? */
 bool run_is_busy(const LeaseRun *run);
-/* Closes all descriptors of the client's that the daemon still has. */
-void run_close_fds(LeaseRun *run);
 /* Writes the lease file; a failure is logged, since nothing that was granted can be taken back for it. */
 void run_save(const LeaseRun *run);
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
 #include <sys/epoll.h>
-#include <sys/inotify.h>
 #include <unistd.h>
 
 #include "broker/watch.h"
+#include "system/inotify.h"
 #include "util/fd.h"
 
 struct Watch {
@@ -24,24 +24,18 @@ Watch *watch_free(Watch *w) {
 }
 DEFINE_CLEANUP(Watch, watch_free)
 
-static int on_readable(_unused_ sd_event_source *s, int fd, _unused_ uint32_t revents, void *userdata) {
+static void on_event(const struct inotify_event *e, void *userdata) {
         Watch *w = userdata;
-        char buffer[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
-        ssize_t n = read(fd, buffer, sizeof(buffer));
 
-        if (n < 0)
-                return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-        for (char *p = buffer; p < buffer + n;) {
-                const struct inotify_event *e = (const struct inotify_event *) p;
+        if (e->mask & IN_Q_OVERFLOW)
+                w->closed(-1, w->userdata);
+        else if (e->mask & IN_CLOSE_WRITE)
+                w->closed(e->wd, w->userdata);
+        /* IN_IGNORED: the node went with its driver, which only a worker of ours brings about. */
+}
 
-                p += sizeof(*e) + e->len;
-                if (e->mask & IN_Q_OVERFLOW)
-                        w->closed(-1, w->userdata);
-                else if (e->mask & IN_CLOSE_WRITE)
-                        w->closed(e->wd, w->userdata);
-                /* IN_IGNORED: the node went with its driver, which only a worker of ours brings about. */
-        }
-        return 0;
+static int on_readable(_unused_ sd_event_source *s, int fd, _unused_ uint32_t revents, void *userdata) {
+        return inotify_read(fd, on_event, userdata);
 }
 
 int watch_new(sd_event *event, int fd, watch_closed_t closed, void *userdata, Watch **ret) {
@@ -62,10 +56,16 @@ int watch_new(sd_event *event, int fd, watch_closed_t closed, void *userdata, Wa
                 return r;
         /* What a close tells must be known before a request is judged that could go to the same device. */
         r = sd_event_source_set_priority(w->source, SD_EVENT_PRIORITY_IMPORTANT);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(w->source, SD_EVENT_OFF);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(w);
         return 0;
+}
+
+int watch_begin(Watch *w) {
+        return sd_event_source_set_enabled(w->source, SD_EVENT_ON);
 }
 
 bool watch_is(int fd) {

@@ -16,6 +16,8 @@ typedef void (*watch_closed_t)(int wd, void *userdata);
 
 /* fd: of an earlier daemon, from the fd store, or -EBADF for a new one; consumed. */
 int watch_new(sd_event *event, int fd, watch_closed_t closed, void *userdata, Watch **ret);
+/* From now on closed is called. What was closed before waits until then: nothing is known of leases while a daemon starts. */
+int watch_begin(Watch *w);
 int watch_fd(const Watch *w);
 /* Is the descriptor an inotify one? */
 bool watch_is(int fd);
