@@ -39,7 +39,8 @@ static const char *after(const char *path, const char *prefix) {
 
 int bus_path_to_address(const char *path, Address *ret) {
         const char *s = after(path, BUS_DEVICES_PATH);
-        char address[ADDRESS_TEXT_MAX];
+        char address[ADDRESS_TEXT_MAX], again[BUS_PATH_MAX];
+        Address a;
         char *p;
 
         if (!s || !text_copy(address, sizeof(address), s))
@@ -49,14 +50,18 @@ int bus_path_to_address(const char *path, Address *ret) {
         p = strrchr(address, ':');
         if (p)
                 *p = '.';
-        return address_parse(address, ret);
+        if (address_parse(address, &a) < 0 || !streq(bus_device_path(a, again), path))
+                return -ENOENT;
+        *ret = a;
+        return 0;
 }
 
 int bus_path_to_group(const char *path, int *ret) {
         const char *s = after(path, BUS_GROUPS_PATH);
+        char again[BUS_PATH_MAX];
         uint64_t id;
 
-        if (!s || text_to_u64(s, INT32_MAX, &id) < 0)
+        if (!s || text_to_u64(s, INT32_MAX, &id) < 0 || !streq(bus_group_path((int) id, again), path))
                 return -ENOENT;
         *ret = (int) id;
         return 0;
@@ -64,6 +69,20 @@ int bus_path_to_group(const char *path, int *ret) {
 
 const char *bus_path_to_lease_id(const char *path) {
         return after(path, BUS_LEASES_PATH);
+}
+
+int bus_path_to_cgroup(const char *path, char **ret) {
+        _cleanup_free_ char *cgroup = NULL, *again = NULL;
+        int r = sd_bus_path_decode(path, BUS_QUOTAS_PATH, &cgroup);
+
+        if (r > 0)
+                r = sd_bus_path_encode(BUS_QUOTAS_PATH, cgroup, &again);
+        if (r < 0)
+                return r;
+        if (!again || !streq(again, path))
+                return -ENOENT;
+        *ret = TAKE_PTR(cgroup);
+        return 0;
 }
 
 /* --- finding and listing objects --- */
@@ -96,6 +115,17 @@ static int find_lease(_unused_ sd_bus *connection, const char *path, _unused_ co
         Bus *bus = userdata;
 
         if (!id || !ledger_lease(&bus->broker->ledger, id))
+                return 0;
+        *ret = bus;
+        return 1;
+}
+
+static int find_quota(_unused_ sd_bus *connection, const char *path, _unused_ const char *interface, void *userdata,
+                      void **ret, _unused_ sd_bus_error *error) {
+        _cleanup_free_ char *cgroup = NULL;
+        Bus *bus = userdata;
+
+        if (bus_path_to_cgroup(path, &cgroup) < 0 || !quota_level(&bus->broker->ledger.quota, cgroup))
                 return 0;
         *ret = bus;
         return 1;
@@ -161,6 +191,19 @@ static int enumerate_leases(_unused_ sd_bus *connection, _unused_ const char *pr
         for (size_t i = 0; i < ledger->n_leases; i++)
                 list[i] = strdup(bus_lease_path(ledger->leases[i], path));
         return list_finish(list, ledger->n_leases, ret);
+}
+
+static int enumerate_quotas(_unused_ sd_bus *connection, _unused_ const char *prefix, void *userdata, char ***ret,
+                            _unused_ sd_bus_error *error) {
+        const Quota *q = &((Bus *) userdata)->broker->ledger.quota;
+        char **list;
+
+        if (list_new(q->n_levels, &list) < 0)
+                return -ENOMEM;
+        for (size_t i = 0; i < q->n_levels; i++)
+                if (sd_bus_path_encode(BUS_QUOTAS_PATH, q->levels[i]->path, &list[i]) < 0)
+                        list[i] = NULL;
+        return list_finish(list, q->n_levels, ret);
 }
 
 /* --- telling of changes --- */
@@ -256,6 +299,30 @@ static void on_lease_ended(Lease *l, const char *reason, void *userdata) {
         tell_removed(bus, path, BUS_LEASE);
 }
 
+static void on_quota_added(const QuotaLevel *level, void *userdata) {
+        _cleanup_free_ char *path = NULL;
+
+        if (sd_bus_path_encode(BUS_QUOTAS_PATH, level->path, &path) >= 0)
+                tell_added(userdata, path, BUS_QUOTA);
+}
+
+static void on_quota_removed(const QuotaLevel *level, void *userdata) {
+        _cleanup_free_ char *path = NULL;
+
+        if (sd_bus_path_encode(BUS_QUOTAS_PATH, level->path, &path) >= 0)
+                tell_removed(userdata, path, BUS_QUOTA);
+}
+
+static void on_quota_changed(const QuotaLevel *level, void *userdata) {
+        _cleanup_free_ char *path = NULL;
+        Bus *bus = userdata;
+
+        if (sd_bus_path_encode(BUS_QUOTAS_PATH, level->path, &path) >= 0)
+                check_emit(sd_bus_emit_properties_changed_strv(bus->bus, path, BUS_QUOTA, bus_quota_changing), path);
+        /* Its limit may be higher, or less be booked. */
+        call_list_retry(&bus->calls);
+}
+
 static const BrokerListener listener = {
         .device_added = on_device_added,
         .device_removed = on_device_removed,
@@ -267,6 +334,9 @@ static const BrokerListener listener = {
         .lease_added = on_lease_added,
         .lease_changed = on_lease_changed,
         .lease_ended = on_lease_ended,
+        .quota_added = on_quota_added,
+        .quota_removed = on_quota_removed,
+        .quota_changed = on_quota_changed,
 };
 
 /* --- answers and callers --- */
@@ -282,15 +352,25 @@ int bus_refuse(Bus *bus, sd_bus_message *m, const Client *client, const char *er
         va_end(ap);
         if (client)
                 journal_refused(client->caller.uid, client->caller.pid, error_name, text);
-        polkit_forget(bus->polkit, m);
         (void) call_end(call_find(&bus->calls, m));
         return sd_bus_reply_method_errorf(ref, error_name, "%s", text);
 }
 
-int bus_client(Bus *bus, sd_bus_message *m, Client **ret, sd_bus_error *error) {
-        int r = client_from_message(m, ret);
+int bus_enter(Bus *bus, sd_bus_message *m, Call **ret, Client **ret_client, sd_bus_error *error) {
+        uint32_t limit = bus->broker->config.limits.requests_per_user;
+        Call *c = call_find(&bus->calls, m);
+        int r;
 
-        (void) bus;
+        if (!c) {
+                r = call_begin(&bus->calls, m, limit);
+                return r != -EDQUOT
+                               ? r
+                               : sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED,
+                                                   "this connection has %u calls under way already; wait for their "
+                                                   "answers",
+                                                   limit);
+        }
+        r = client_from_credentials(c->credentials, ret_client);
         if (r == -ESRCH)
                 return sd_bus_error_setf(error, ERROR_CLIENT_GONE, "the calling process has ended");
         if (r == -EOPNOTSUPP)
@@ -299,6 +379,11 @@ int bus_client(Bus *bus, sd_bus_message *m, Client **ret, sd_bus_error *error) {
                                          "dbus-broker is needed");
         if (r < 0)
                 return sd_bus_error_setf(error, ERROR_FAILED, "cannot find out who calls: %s", strerror(-r));
+        if (call_count(c, (*ret_client)->caller.uid, limit) < 0)
+                return sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED,
+                                         "uid %u has %u calls under way already; wait for their answers",
+                                         (*ret_client)->caller.uid, limit);
+        *ret = c;
         return 1;
 }
 
@@ -317,13 +402,16 @@ int bus_export(Bus *bus, sd_bus *connection, Broker *broker) {
         bus->bus = sd_bus_ref(connection);
         bus->broker = broker;
         bus->calls.userdata = bus;
-        bus->polkit = polkit_new();
-        if (!bus->polkit)
+        bus->unread.calls = &bus->calls;
+        bus->calls.polkit = polkit_new();
+        if (!bus->calls.polkit)
                 return -ENOMEM;
         r = sd_hwdb_new(&bus->hwdb);
         if (r < 0)
                 journal_log(LOG_NOTICE, "No hardware database, devices will have no names: %s", strerror(-r));
-        r = sd_bus_add_object_manager(connection, NULL, BUS_ROOT);
+        r = backlog_begin(&bus->backlog, connection, &bus->calls, &broker->ledger);
+        if (r >= 0)
+                r = sd_bus_add_object_manager(connection, NULL, BUS_ROOT);
         if (r >= 0)
                 r = sd_bus_add_object_vtable(connection, NULL, BUS_ROOT, BUS_MANAGER, bus_manager_vtable, bus);
         if (r >= 0)
@@ -333,6 +421,8 @@ int bus_export(Bus *bus, sd_bus *connection, Broker *broker) {
                 r = export_fallback(bus, BUS_GROUPS_PATH, BUS_GROUP, bus_group_vtable, find_group, enumerate_groups);
         if (r >= 0)
                 r = export_fallback(bus, BUS_LEASES_PATH, BUS_LEASE, bus_lease_vtable, find_lease, enumerate_leases);
+        if (r >= 0)
+                r = export_fallback(bus, BUS_QUOTAS_PATH, BUS_QUOTA, bus_quota_vtable, find_quota, enumerate_quotas);
         return r < 0 ? r : 0;
 }
 
@@ -345,7 +435,9 @@ void bus_clear(Bus *bus) {
         if (bus->broker)
                 bus->broker->listener = NULL;
         call_list_clear(&bus->calls);
-        bus->polkit = polkit_free(bus->polkit);
+        unread_list_clear(&bus->unread);
+        backlog_clear(&bus->backlog);
+        bus->calls.polkit = polkit_free(bus->calls.polkit);
         bus->hwdb = sd_hwdb_unref(bus->hwdb);
         bus->bus = sd_bus_flush_close_unref(bus->bus);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "bus/property.h"
+#include "bus/virtual-bus.h"
 #include "util/text.h"
 
 /* org.iommud1.Device. The userdata of a getter is the Bus; the device is found anew by its path each time, so no message can
@@ -9,6 +10,12 @@ static Device *device_at(const Bus *bus, const char *path) {
         Address a;
 
         return bus_path_to_address(path, &a) < 0 ? NULL : inventory_device(&bus->broker->ledger.inventory, a);
+}
+
+static const char *state_of(const Device *d) {
+        if (d->gone)
+                return "gone";
+        return d->changing && d->state == DEVICE_FREE ? "changing" : device_state_to_string(d->state);
 }
 
 /* A getter that appends one basic value. */
@@ -26,34 +33,33 @@ SIMPLE_GETTER(get_subsystem_vendor_id, "q", d->facts.subsystem_vendor)
 SIMPLE_GETTER(get_subsystem_device_id, "q", d->facts.subsystem_device)
 SIMPLE_GETTER(get_class, "u", d->facts.class)
 SIMPLE_GETTER(get_driver, "s", d->facts.driver)
-SIMPLE_GETTER(get_pasid_bits, "y", d->facts.pasid_bits)
-SIMPLE_GETTER(get_enforcement, "s", property_enforcement())
+SIMPLE_GETTER(get_pasid_bits, "y", d->pasid_bits)
+SIMPLE_GETTER(get_enforcement, "s", property_enforcement(((Bus *) userdata)->broker, d->lease))
 SIMPLE_GETTER(get_virtual_functions, "u", d->facts.virtual_functions)
 SIMPLE_GETTER(get_virtual_functions_max, "u", d->facts.virtual_functions_max)
 SIMPLE_GETTER(get_numa_node, "i", d->facts.numa_node)
-SIMPLE_GETTER(get_state, "s", d->gone ? "gone" : device_state_to_string(d->state))
+SIMPLE_GETTER(get_state, "s", state_of(d))
 SIMPLE_GETTER(get_state_reason, "s", d->reason)
 SIMPLE_GETTER(get_physical_function, "s", d->facts.virtual_function ? ADDRESS(d->facts.physical_function) : "")
 
-/* From the hardware database by modalias: unlike udev's own properties that touches nothing of the device. */
-static int append_name(const Bus *bus, const Device *d, const char *key, sd_bus_message *reply) {
-        const char *name = "";
-
-        if (!bus->hwdb || sd_hwdb_get(bus->hwdb, d->facts.modalias, key, &name) < 0)
-                name = "";
-        return sd_bus_message_append(reply, "s", name);
+/* From the hardware database by modalias: unlike udev's own properties that touches nothing of the device. It is searched once for
+ * each name, since that takes longer than all other properties of the device together. */
+static int append_name(const Bus *bus, const Device *d, const char *key, const char **name, sd_bus_message *reply) {
+        if (!*name && (!bus->hwdb || sd_hwdb_get(bus->hwdb, d->facts.modalias, key, name) < 0))
+                *name = "";
+        return sd_bus_message_append(reply, "s", *name);
 }
 
 GETTER(get_vendor) {
-        const Device *d = device_at(userdata, path);
+        Device *d = device_at(userdata, path);
 
-        return d ? append_name(userdata, d, "ID_VENDOR_FROM_DATABASE", reply) : -ENOENT;
+        return d ? append_name(userdata, d, "ID_VENDOR_FROM_DATABASE", &d->vendor_name, reply) : -ENOENT;
 }
 
 GETTER(get_model) {
-        const Device *d = device_at(userdata, path);
+        Device *d = device_at(userdata, path);
 
-        return d ? append_name(userdata, d, "ID_MODEL_FROM_DATABASE", reply) : -ENOENT;
+        return d ? append_name(userdata, d, "ID_MODEL_FROM_DATABASE", &d->model_name, reply) : -ENOENT;
 }
 
 GETTER(get_vfio_driver) {
@@ -78,6 +84,12 @@ GETTER(get_reset_methods) {
         const Device *d = device_at(userdata, path);
 
         return d ? property_append_words(reply, d->facts.reset_methods) : -ENOENT;
+}
+
+GETTER(get_clean) {
+        const Device *d = device_at(userdata, path);
+
+        return d ? sd_bus_message_append(reply, "b", !d->unclean) : -ENOENT;
 }
 
 GETTER(get_reset_set) {
@@ -113,6 +125,8 @@ char *bus_device_changing[] = { (char *) "Driver",
                                 (char *) "Group",
                                 (char *) "ResetMethods",
                                 (char *) "ResetSet",
+                                (char *) "Clean",
+                                (char *) "PasidBits",
                                 (char *) "HostUse",
                                 (char *) "VirtualFunctions",
                                 (char *) "State",
@@ -122,6 +136,8 @@ char *bus_device_changing[] = { (char *) "Driver",
 
 const sd_bus_vtable bus_device_vtable[] = {
         SD_BUS_VTABLE_START(0),
+        SD_BUS_METHOD_WITH_ARGS("SetVirtualFunctions", SD_BUS_ARGS("u", n, "a{sv}", options), SD_BUS_NO_RESULT,
+                                virtual_bus_method_set, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Address", "s", get_address, 0, CONST),
         SD_BUS_PROPERTY("VendorId", "q", get_vendor_id, 0, CONST),
         SD_BUS_PROPERTY("DeviceId", "q", get_device_id, 0, CONST),
@@ -135,7 +151,8 @@ const sd_bus_vtable bus_device_vtable[] = {
         SD_BUS_PROPERTY("Group", "o", get_group, 0, TOLD),
         SD_BUS_PROPERTY("ResetMethods", "as", get_reset_methods, 0, TOLD),
         SD_BUS_PROPERTY("ResetSet", "as", get_reset_set, 0, TOLD),
-        SD_BUS_PROPERTY("PasidBits", "y", get_pasid_bits, 0, CONST),
+        SD_BUS_PROPERTY("Clean", "b", get_clean, 0, TOLD),
+        SD_BUS_PROPERTY("PasidBits", "y", get_pasid_bits, 0, TOLD),
         SD_BUS_PROPERTY("Enforcement", "s", get_enforcement, 0, 0),
         SD_BUS_PROPERTY("HostUse", "a(ss)", get_host_use, 0, TOLD),
         SD_BUS_PROPERTY("PhysicalFunction", "s", get_physical_function, 0, CONST),

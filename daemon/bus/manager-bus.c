@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <sys/stat.h>
 
+#include "broker/checkup.h"
 #include "broker/run.h"
 #include "bus/acquire-bus.h"
 #include "bus/options.h"
 #include "bus/property.h"
+#include "bus/quota-bus.h"
+#include "bus/verdict.h"
 #include "core/errors.h"
 
 /* org.iommud1.Manager, but for Acquire and Explain. */
@@ -41,17 +44,15 @@ static int method_choose_driver(sd_bus_message *m, void *userdata, sd_bus_error 
 
 static int method_identify(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         char group[BUS_PATH_MAX], lease[BUS_PATH_MAX];
-        Request request = {};
         const Bus *bus = userdata;
         const Device *d;
-        Options options;
         struct stat st;
         int fd, r;
 
-        r = sd_bus_message_read(m, "h", &fd);
+        r = options_read_fd(m, &fd, error);
         if (r < 0)
                 return r;
-        r = options_read(m, OPTIONS_NONE, &request, &options, error);
+        r = options_read_none(m, error);
         if (r < 0)
                 return r;
         if (fstat(fd, &st) < 0)
@@ -70,16 +71,20 @@ static int method_reload(sd_bus_message *m, void *userdata, sd_bus_error *error)
         _cleanup_(client_freep) Client *client = NULL;
         _cleanup_free_ char *why = NULL;
         Bus *bus = userdata;
+        Call *c;
         int r;
 
-        r = bus_client(bus, m, &client, error);
+        r = bus_enter(bus, m, &c, &client, error);
+        if (r == 0)
+                return 1;
         if (r < 0)
-                return r;
+                return verdict_give_up(bus, m, client, r, error);
         if (client->caller.uid != 0)
                 return bus_refuse(bus, m, client, ERROR_NOT_AUTHORIZED, "only root may reload the configuration");
         r = bus->reload(bus->reload_userdata, &why);
         if (r < 0)
                 return bus_refuse(bus, m, client, ERROR_CONFIGURATION, "%s", why ? why : strerror(-r));
+        call_end(c);
         return sd_bus_reply_method_return(m, "");
 }
 
@@ -90,9 +95,21 @@ GETTER(get_version) {
 }
 
 GETTER(get_enforcement) {
+        const Bus *bus = userdata;
+
         (void) path;
-        (void) userdata;
-        return sd_bus_message_append(reply, "s", property_enforcement());
+        return sd_bus_message_append(reply, "s", property_enforcement(bus->broker, NULL));
+}
+
+GETTER(get_health) {
+        _cleanup_(findings_clear) Findings findings = {};
+        const Bus *bus = userdata;
+        int r = checkup_run(bus->broker, &findings);
+
+        (void) path;
+        if (r < 0)
+                return r;
+        return verdict_append(reply, &findings);
 }
 
 const sd_bus_vtable bus_manager_vtable[] = {
@@ -109,8 +126,11 @@ const sd_bus_vtable bus_manager_vtable[] = {
         SD_BUS_METHOD_WITH_ARGS("Identify", SD_BUS_ARGS("h", fd, "a{sv}", options),
                                 SD_BUS_RESULT("s", device, "o", group, "o", lease), method_identify,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("SetPasidLimit", SD_BUS_ARGS("s", cgroup, "t", limit, "a{sv}", options),
+                                SD_BUS_NO_RESULT, quota_bus_method_set_pasid_limit, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Reload", NULL, NULL, method_reload, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Enforcement", "s", get_enforcement, 0, 0),
+        SD_BUS_PROPERTY("Health", "a(ssssa{sv})", get_health, 0, 0),
         SD_BUS_VTABLE_END,
 };

@@ -3,10 +3,13 @@
 
 #include "bus/options.h"
 #include "core/errors.h"
+#include "system/dict.h"
 #include "util/text.h"
 
 typedef struct Decoding {
         sd_bus_message *message;
+        OptionSet set;
+        unsigned seen; /* a bit for each of them */
         Request *request;
         Options *options;
         sd_bus_error *error;
@@ -47,6 +50,15 @@ int options_read_devices(sd_bus_message *m, bool may_be_empty, AddressList *ret,
         return sd_bus_message_exit_container(m);
 }
 
+int options_read_fd(sd_bus_message *m, int *ret, sd_bus_error *error) {
+        int r = sd_bus_message_read(m, "h", ret);
+
+        /* The bus passes on whatever number stands for a descriptor. */
+        return r == -EBADMSG ? sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT,
+                                                 "a descriptor is named that is not in the message")
+                             : r;
+}
+
 /* --- one function for each option; the variant is entered and checked --- */
 
 static int read_hand_over(Decoding *d) {
@@ -56,10 +68,12 @@ static int read_hand_over(Decoding *d) {
         if (r < 0)
                 return r;
         d->request->hand_over = hand_over_from_string(s);
+        d->request->hand_over_named = true;
         if (d->request->hand_over == _HAND_OVER_MAX)
-                return sd_bus_error_setf(d->error, ERROR_INVALID_ARGUMENT,
-                                         "there is no hand-over \"%.20s\"; choose unbound, attached or none",
-                                         text_is_printable(s) ? s : "(unprintable)");
+                return sd_bus_error_setf(
+                        d->error, ERROR_INVALID_ARGUMENT,
+                        "there is no hand-over \"%.20s\"; choose unbound, attached, group, node or none",
+                        text_is_printable(s) ? s : "(unprintable)");
         return 0;
 }
 
@@ -134,7 +148,7 @@ static int read_wait(Decoding *d) {
 }
 
 static int read_for(Decoding *d) {
-        return sd_bus_message_read(d->message, "h", &d->options->for_fd);
+        return options_read_fd(d->message, &d->options->for_fd, d->error);
 }
 
 static int read_as(Decoding *d) {
@@ -142,6 +156,10 @@ static int read_as(Decoding *d) {
 
         d->options->has_as = r >= 0;
         return r;
+}
+
+static int read_runtime(Decoding *d) {
+        return read_bool(d, &d->options->runtime);
 }
 
 #define FOR_ACQUIRE (1u << OPTIONS_ACQUIRE)
@@ -159,28 +177,30 @@ static const struct {
         { "driver", "s", FOR_BOTH | FOR_ADD, read_driver },
         { "reservation", "s", FOR_BOTH | FOR_ADD, read_reservation },
         { "pasids", "u", FOR_BOTH | 1u << OPTIONS_CHOOSE_DRIVER, read_pasids },
-        { "force-in-use", "b", FOR_BOTH | FOR_ADD, read_force_in_use },
+        { "force-in-use", "b", FOR_BOTH | FOR_ADD | 1u << OPTIONS_VIRTUAL, read_force_in_use },
         { "reset-set", "b", FOR_BOTH, read_reset_set },
         { "restore", "b", FOR_BOTH, read_restore },
         { "wait", "t", FOR_ACQUIRE | FOR_ADD, read_wait },
         { "for", "h", FOR_ACQUIRE, read_for },
         { "as", "u", FOR_EXPLAIN, read_as },
+        { "runtime", "b", 1u << OPTIONS_LIMIT, read_runtime },
 };
 
-static int read_option(Decoding *d, OptionSet set, const char *name, unsigned *seen) {
+static int read_option(_unused_ sd_bus_message *m, const char *name, void *userdata) {
+        Decoding *d = userdata;
         const char *contents;
         size_t i = 0;
         char type;
         int r;
 
-        while (i < ARRAY_SIZE(known) && (!streq(known[i].name, name) || !(known[i].sets & 1u << set)))
+        while (i < ARRAY_SIZE(known) && (!streq(known[i].name, name) || !(known[i].sets & 1u << d->set)))
                 i++;
         if (i == ARRAY_SIZE(known))
                 return sd_bus_error_setf(d->error, ERROR_UNKNOWN_OPTION, "there is no option \"%.40s\" here",
                                          text_is_printable(name) ? name : "(unprintable)");
-        if (*seen & 1u << i)
+        if (d->seen & 1u << i)
                 return sd_bus_error_setf(d->error, ERROR_INVALID_ARGUMENT, "the option \"%s\" is given twice", name);
-        *seen |= 1u << i;
+        d->seen |= 1u << i;
         r = sd_bus_message_peek_type(d->message, &type, &contents);
         if (r < 0)
                 return r;
@@ -198,25 +218,14 @@ static int read_option(Decoding *d, OptionSet set, const char *name, unsigned *s
 }
 
 int options_read(sd_bus_message *m, OptionSet set, Request *request, Options *ret, sd_bus_error *error) {
-        Decoding d = { .message = m, .request = request, .options = ret, .error = error };
-        unsigned seen = 0;
-        const char *name;
-        int r;
+        Decoding d = { .message = m, .set = set, .request = request, .options = ret, .error = error };
 
         *ret = (Options) { .for_fd = -EBADF };
-        r = sd_bus_message_enter_container(m, 'a', "{sv}");
-        if (r < 0)
-                return r;
-        while ((r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
-                r = sd_bus_message_read(m, "s", &name);
-                if (r < 0)
-                        return r;
-                r = read_option(&d, set, name, &seen);
-                if (r < 0)
-                        return r;
-                r = sd_bus_message_exit_container(m);
-                if (r < 0)
-                        return r;
-        }
-        return r < 0 ? r : sd_bus_message_exit_container(m);
+        return dict_read(m, read_option, &d);
+}
+
+int options_read_none(sd_bus_message *m, sd_bus_error *error) {
+        Decoding d = { .message = m, .set = OPTIONS_NONE, .error = error };
+
+        return dict_read(m, read_option, &d);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "bus/property.h"
+#include "broker/enforce.h"
 #include "core/resetset.h"
 #include "util/text.h"
 
@@ -47,6 +48,6 @@ int property_append_reset_set(sd_bus_message *reply, const Inventory *inv, const
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
-const char *property_enforcement(void) {
-        return "none";
+const char *property_enforcement(const Broker *b, const Lease *l) {
+        return enforcement_to_string(enforce_of(b, l));
 }

@@ -18,5 +18,5 @@ int property_append_lease(sd_bus_message *reply, const Lease *l);
 int property_append_group(sd_bus_message *reply, const Inventory *inv, int group);
 /* "as": the devices that a bus or slot reset of this one hits, itself included. */
 int property_append_reset_set(sd_bus_message *reply, const Inventory *inv, const Device *d);
-/* What holds leases to their PASIDs on this machine: so far nothing does. */
-const char *property_enforcement(void);
+/* What holds a lease to its PASIDs; l NULL: what would hold a new one. */
+const char *property_enforcement(const Broker *b, const Lease *l);
