@@ -3,15 +3,23 @@
 #include <stdio.h>
 #include <syslog.h>
 #include <systemd/sd-daemon.h>
+#include <systemd/sd-login.h>
 #include <unistd.h>
 
+#include "broker/assembly.h"
+#include "broker/enforce.h"
+#include "broker/limit.h"
+#include "broker/quota.h"
 #include "broker/recover.h"
+#include "broker/reread.h"
+#include "broker/revoke.h"
 #include "bus/bus.h"
 #include "manager.h"
 #include "system/aliases.h"
 #include "system/config.h"
 #include "system/hotplug.h"
 #include "system/journal.h"
+#include "system/polkit.h"
 #include "util/fd.h"
 
 /* Starting up, in this order:
@@ -28,19 +36,27 @@ struct Manager {
         Broker *broker;
         Hotplug *hotplug;
         Bus bus;
-        Task *setup;
 };
 
-/* The name of the inotify descriptor in systemd's fd store. */
-#define WATCH_FD_NAME "watch"
+/* What Health is to tell, and iommud --check to compare with. */
+static void note_configuration(Manager *m) {
+        int r = store_save_digest(&m->broker->store, m->broker->config.digest);
+
+        if (r < 0)
+                journal_log(LOG_WARNING, "Cannot write down which configuration this is: %s", strerror(-r));
+        m->broker->is_behind = false;
+        m->broker->polkit_actions = polkit_has_actions(m->options.config_root);
+}
 
 static int reload(void *userdata, char **why) {
         VariantTable variants = {};
         Manager *m = userdata;
         Config config = {};
+        Group *g;
         int r;
 
         r = config_load(m->options.config_root, &config, why);
+        m->broker->is_behind = r < 0;
         if (r < 0)
                 return r;
         r = aliases_read("", &variants);
@@ -52,7 +68,13 @@ static int reload(void *userdata, char **why) {
         variant_table_clear(&m->broker->variants);
         m->broker->config = config;
         m->broker->variants = variants;
-        journal_log(LOG_INFO, "Configuration reloaded, %zu reservations", config.n_reservations);
+        note_configuration(m);
+        /* An administrator may have overridden the kernel's check since. */
+        INVENTORY_FOREACH_GROUP (&m->broker->ledger.inventory, g)
+                g->no_isolation = false;
+        quota_note_limits(m->broker);
+        journal_log(LOG_INFO, "Configuration reloaded, %zu reservations and %zu limits of PASIDs",
+                    config.n_reservations, config.quotas.n);
         return 0;
 }
 
@@ -71,18 +93,22 @@ static void on_hotplug(HotplugEvent event, Address a, void *userdata) {
 
         switch (event) {
         case HOTPLUG_CHANGED:
-                broker_refresh(m->broker, a);
+                reread_device(m->broker, a);
                 break;
         case HOTPLUG_REMOVED:
-                broker_forget(m->broker, a);
+                reread_removed(m->broker, a);
+                break;
+        case HOTPLUG_UNREGISTERED:
+                revoke_note_unregistered(m->broker, a);
                 break;
         case HOTPLUG_LOST:
                 journal_log(LOG_WARNING, "Events of devices were lost; looking at all of them");
-                r = broker_enumerate(m->broker);
+                r = reread_all(m->broker);
                 if (r < 0)
                         journal_log(LOG_ERR, "Cannot read the devices: %s", strerror(-r));
                 break;
         }
+        limit_note_nodes(m->broker);
 }
 
 static int announce(Manager *m) {
@@ -99,18 +125,18 @@ static int announce(Manager *m) {
         return 0;
 }
 
-static void on_setup(_unused_ Job *job, void *userdata) {
+static void on_setup(Job *job, void *userdata) {
         Manager *m = userdata;
         int r;
 
-        m->setup = NULL;
         /* Modules that were loaded just now have told their drivers' names. */
         variant_table_clear(&m->broker->variants);
         r = aliases_read("", &m->broker->variants);
         if (r >= 0)
-                r = broker_enumerate(m->broker);
+                r = reread_all(m->broker);
         if (r < 0)
                 (void) journal_error(r, "Cannot read the devices: %s", strerror(-r));
+        enforce_begin(m->broker, job->result);
         if (r >= 0)
                 r = recover_leases(m->broker);
         if (r >= 0)
@@ -119,38 +145,19 @@ static void on_setup(_unused_ Job *job, void *userdata) {
                 (void) sd_event_exit(m->event, r);
 }
 
-/* The watch of an earlier daemon comes back from systemd's fd store; everything else that may be there is closed. */
-static int take_stored_watch(void) {
-        char **names = NULL;
-        int n = sd_listen_fds_with_names(true, &names), watch = -EBADF;
+static int begin_setup(Manager *m) {
+        _cleanup_free_ Job *job = malloc(sizeof(*job));
 
-        for (int i = 0; i < n; i++) {
-                int fd = SD_LISTEN_FDS_START + i;
-
-                if (streq(names[i], WATCH_FD_NAME) && watch < 0 && watch_is(fd))
-                        watch = fd;
-                else {
-                        journal_log(LOG_WARNING, "Closing an unknown descriptor of the fd store: %s", names[i]);
-                        fd_close(fd);
-                }
-                free(names[i]);
-        }
-        free(names);
-        return watch;
-}
-
-static void store_watch(const Manager *m) {
-        int fd = watch_fd(m->broker->watch);
-        int r = sd_pid_notify_with_fds(0, false, "FDSTORE=1\nFDNAME=" WATCH_FD_NAME, &fd, 1);
-
-        if (r < 0)
-                journal_log(LOG_WARNING, "systemd does not keep the watch over a restart: %s", strerror(-r));
+        if (!job)
+                return -ENOMEM;
+        job_init(job, JOB_SETUP);
+        return task_start(m->broker->tasks, job, on_setup, m, NULL);
 }
 
 static int make_broker(Manager *m) {
         VariantTable variants = {};
         _cleanup_free_ char *why = NULL;
-        int r, watch;
+        int r;
         Config config = {};
 
         r = config_load(m->options.config_root, &config, &why);
@@ -161,13 +168,25 @@ static int make_broker(Manager *m) {
                 config_clear(&config);
                 return journal_error(r, "Cannot read the modules' aliases: %s", strerror(-r));
         }
-        watch = take_stored_watch();
-        r = broker_new(m->event, m->kernel, m->options.runtime_directory, config, variants, watch, &m->broker);
+        r = assembly_new(m->event, m->kernel,
+                         (BrokerDirectories) { m->options.runtime_directory, m->options.state_directory }, config,
+                         variants, &m->broker);
         if (r < 0)
                 return journal_error(r, "Cannot set up %s: %s", m->options.runtime_directory, strerror(-r));
-        if (watch < 0)
-                store_watch(m);
+        note_configuration(m);
+        if (sd_pid_get_cgroup(0, &m->broker->own_cgroup) < 0)
+                m->broker->own_cgroup = NULL; /* no unified hierarchy, and so no cgroup of a lease either */
         return 0;
+}
+
+/* 0 if it does not say: then its uid and its cgroup have to keep it safe. */
+static int bus_pid(sd_bus *bus) {
+        _cleanup_(sd_bus_creds_unrefp) sd_bus_creds *creds = NULL;
+        pid_t pid = 0;
+
+        if (sd_bus_get_name_creds(bus, "org.freedesktop.DBus", SD_BUS_CREDS_PID, &creds) >= 0)
+                (void) sd_bus_creds_get_pid(creds, &pid);
+        return pid;
 }
 
 static int connect_bus(Manager *m) {
@@ -184,19 +203,10 @@ static int connect_bus(Manager *m) {
                 r = bus_export(&m->bus, bus, m->broker);
         if (r < 0)
                 return journal_error(r, "Cannot export the objects: %s", strerror(-r));
+        m->broker->bus_pid = bus_pid(bus);
         m->bus.reload = reload;
         m->bus.reload_userdata = m;
         return 0;
-}
-
-static int begin_setup(Manager *m) {
-        _cleanup_free_ Job *job = calloc(1, sizeof(*job));
-
-        if (!job)
-                return -ENOMEM;
-        job->kind = JOB_SETUP;
-        job->iommufd = job->inotify_fd = -EBADF;
-        return task_start(m->broker->tasks, job, on_setup, m, &m->setup);
 }
 
 static int setup_signals(Manager *m) {
@@ -217,7 +227,7 @@ Manager *manager_free(Manager *m) {
                 return NULL;
         bus_clear(&m->bus);
         hotplug_free(m->hotplug);
-        broker_free(m->broker);
+        assembly_free(m->broker);
         kernel_linux_free(m->kernel);
         sd_event_unref(m->event);
         free(m);
@@ -261,4 +271,19 @@ int manager_run(Manager *m) {
 
         (void) sd_notify(0, "STOPPING=1");
         return r;
+}
+
+int manager_unload_gate(void) {
+        Kernel *k;
+        int r = kernel_linux_new("", &k);
+
+        if (r >= 0) {
+                r = k->ops->gate_unload(k);
+                kernel_linux_free(k);
+        }
+        if (r == -EBUSY)
+                return journal_error(r, "A lease depends on the gate, or iommud is running: end both first");
+        if (r == -ENOENT)
+                return journal_error(r, "There is no gate");
+        return r < 0 ? journal_error(r, "Cannot unload the gate: %s", strerror(-r)) : 0;
 }
