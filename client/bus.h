@@ -8,10 +8,12 @@
 #define BUS_NAME    "org.iommud1"
 #define BUS_ROOT    "/org/iommud1"
 #define BUS_LEASES  BUS_ROOT "/lease"
+#define BUS_QUOTAS  BUS_ROOT "/quota"
 #define BUS_MANAGER "org.iommud1.Manager"
 #define BUS_DEVICE  "org.iommud1.Device"
 #define BUS_GROUP   "org.iommud1.Group"
 #define BUS_LEASE   "org.iommud1.Lease"
+#define BUS_QUOTA   "org.iommud1.Quota"
 
 #define _cleanup_bus_     _cleanup_(sd_bus_flush_close_unrefp)
 #define _cleanup_message_ _cleanup_(sd_bus_message_unrefp)

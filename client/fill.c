@@ -44,7 +44,8 @@ static bool next_slot(const char *text, Slot *slot) {
                 if (text[i] != '{' || (i > 0 && text[i - 1] == '$'))
                         continue;
                 if (!match_word(inner, "iommufd", slot) && !match_word(inner, "lifeline", slot) &&
-                    !match_number(inner, slot))
+                    !match_word(inner, "container", slot) && !match_word(inner, "group", slot) &&
+                    !match_word(inner, "ioas", slot) && !match_number(inner, slot))
                         continue;
                 slot->start = i;
                 return true;
@@ -52,10 +53,22 @@ static bool next_slot(const char *text, Slot *slot) {
         return false;
 }
 
+static bool hands_out(const char *hand_over, const char *kind) {
+        bool is_legacy = streq(kind, "container") || streq(kind, "group");
+
+        if (streq(kind, "lifeline") || !hand_over)
+                return true; /* without one iommud chooses */
+        if (streq(hand_over, "none") || streq(hand_over, "node"))
+                return false;
+        return streq(hand_over, "group") == is_legacy;
+}
+
 static int check_slot(const char *argument, const Slot *slot, const Request *q) {
-        if (!streq(slot->kind, "lifeline") && q->hand_over && streq(q->hand_over, "none"))
-                return say_usage("\"%s\": --hand-over none hands out no %.*s", argument, (int) slot->length,
+        if (!hands_out(q->hand_over, slot->kind))
+                return say_usage("\"%s\": --hand-over %s hands out no %.*s", argument, q->hand_over, (int) slot->length,
                                  argument + slot->start);
+        if (streq(slot->kind, "ioas") && (!q->hand_over || !streq(q->hand_over, "attached")))
+                return say_usage("\"%s\": only --hand-over attached brings an {ioas}", argument);
         if (streq(slot->kind, "device") && slot->device >= q->devices.n)
                 return say_usage("\"%s\": there is no device %.*s: the %zu given by -d count from {0}", argument,
                                  (int) slot->length, argument + slot->start, q->devices.n);
@@ -75,26 +88,34 @@ int fill_check(char *const *command, const Request *q) {
         return 0;
 }
 
+static int slot_value(const Slot *slot, const Request *q, const Grant *g) {
+        if (streq(slot->kind, "ioas"))
+                return grant_ioas(g);
+        if (streq(slot->kind, "group"))
+                return grant_first_group(g);
+        return grant_fd(g, slot->kind, streq(slot->kind, "device") ? q->devices.items[slot->device] : "");
+}
+
 static int fill_argument(const char *text, const Request *q, const Grant *g, char **ret) {
         _cleanup_free_ char *filled = NULL;
         size_t size = 0, done = 0;
         FILE *f = open_memstream(&filled, &size);
-        int fd = 0;
+        int value = 0;
 
         if (!f)
                 return say_oom();
-        for (Slot slot = {}; fd >= 0 && next_slot(text, &slot);) {
-                fd = grant_fd(g, slot.kind, streq(slot.kind, "device") ? q->devices.items[slot.device] : "");
-                if (fd < 0)
+        for (Slot slot = {}; value >= 0 && next_slot(text, &slot);) {
+                value = slot_value(&slot, q, g);
+                if (value < 0)
                         say_error("\"%s\": this lease hands out no %.*s", text, (int) slot.length, text + slot.start);
-                fprintf(f, "%.*s%d", (int) (slot.start - done), text + done, fd);
+                fprintf(f, "%.*s%d", (int) (slot.start - done), text + done, value);
                 done = slot.start + slot.length;
         }
         fputs(text + done, f);
         if (fclose(f) != 0)
                 return say_oom();
-        if (fd < 0)
-                return fd;
+        if (value < 0)
+                return value;
         *ret = TAKE_PTR(filled);
         return 0;
 }

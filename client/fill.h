@@ -3,8 +3,8 @@
 
 #include "grant.h"
 
-/* The placeholders in a command: {iommufd}, {lifeline}, {0}, {1} ... (decimal, no leading zeros: the devices in their
- * order). Exactly these are replaced, wherever they stand in an argument; every other brace stays as it is, and so does
+/* The placeholders in a command: {iommufd}, {container}, {group} (that of the first device), {lifeline}, {ioas}, {0}, {1}
+ * ... (decimal, no leading zeros: the devices in their order). Exactly these are replaced, wherever they stand in an argument; every other brace stays as it is, and so does
  * a placeholder behind a "$": ${1} belongs to a shell. So JSON needs no escapes: {"fd":"{0}"} has one placeholder and
  * stays JSON. */
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -63,6 +64,44 @@ static int read_acquired(Grant *g, sd_bus_message *reply) {
         return grant_fd(g, "lifeline", "") < 0 ? -EBADMSG : 0;
 }
 
+static int set_id(Grant *g, const char *id) {
+        if (asprintf(&g->path, BUS_LEASES "/%s", id) < 0)
+                return say_oom();
+        g->id = strrchr(g->path, '/') + 1;
+        return 0;
+}
+
+static int not_under_run(void) {
+        say_error(
+                "there is no lease here: run this in what \"iommuctl run\" started, with the descriptors that it got");
+        return -ENXIO;
+}
+
+int grant_from_environment(Grant *ret) {
+        static const char lifeline[] = "lifeline=";
+        const char *id = getenv("IOMMUD_LEASE"), *fds = getenv("IOMMUD_FDS");
+        _cleanup_grant_ Grant g = {};
+        uint64_t fd;
+        char number[12];
+        int r;
+
+        if (isempty(id) || strspn(id, "0123456789abcdef") != strlen(id) || !fds ||
+            strncmp(fds, lifeline, strlen(lifeline)) != 0)
+                return not_under_run();
+        fds += strlen(lifeline);
+        snprintf(number, sizeof(number), "%.*s", (int) strcspn(fds, " "), fds);
+        if (text_to_u64(number, INT_MAX, &fd) < 0)
+                return not_under_run();
+        r = set_id(&g, id);
+        if (r < 0)
+                return r;
+        r = add_fd(&g, "lifeline", "", (int) fd);
+        if (r < 0)
+                return r == -EBADF ? not_under_run() : bus_fail(r, "cannot take the lifeline");
+        *ret = TAKE(g, (Grant) {});
+        return 0;
+}
+
 static const char *first_missing(const Grant *g, const Request *q) {
         for (size_t i = 0; i < q->devices.n; i++)
                 if (grant_fd(g, "device", q->devices.items[i]) < 0)
@@ -70,21 +109,46 @@ static const char *first_missing(const Grant *g, const Request *q) {
         return NULL;
 }
 
-static int take_devices(sd_bus *bus, Grant *g) {
+/* Has the lease hand over what the request asks for; NULL: what is still to be handed out. */
+static int fetch(sd_bus *bus, const char *method, const Request *q, Grant *g) {
         _cleanup_message_ sd_bus_message *call = NULL, *reply = NULL;
         int r;
 
-        r = bus_new_call(bus, g->path, BUS_LEASE, "TakeDevices", &call);
+        r = bus_new_call(bus, g->path, BUS_LEASE, method, &call);
         if (r < 0)
                 return r;
-        r = sd_bus_message_append(call, "hasa{sv}", grant_fd(g, "lifeline", ""), 0, 0);
+        r = sd_bus_message_append(call, "h", grant_fd(g, "lifeline", ""));
+        if (r >= 0 && !q)
+                r = sd_bus_message_append(call, "asa{sv}", 0, 0);
         if (r < 0)
-                return bus_fail(r, "cannot ask for the other devices");
-        r = bus_call(bus, call, &reply);
+                return bus_fail(r, "cannot write the request");
+        r = q ? request_append(q, call) : 0;
+        if (r >= 0)
+                r = bus_call(bus, call, &reply);
         if (r < 0)
                 return r;
         r = read_fds(g, reply);
-        return r < 0 ? bus_fail(r, "cannot read the other devices") : 0;
+        return r < 0 ? bus_fail(r, "cannot read what iommud handed over") : 0;
+}
+
+int grant_add_devices(sd_bus *bus, const Request *q, Grant *g) {
+        return fetch(bus, "AddDevices", q, g);
+}
+
+static int take_devices(sd_bus *bus, Grant *g) {
+        return fetch(bus, "TakeDevices", NULL, g);
+}
+
+/* Groups have no names in the request, so they are fetched until no more come. */
+static int take_groups(sd_bus *bus, Grant *g) {
+        size_t before;
+        int r;
+
+        do {
+                before = g->n_fds;
+                r = take_devices(bus, g);
+        } while (r >= 0 && g->n_fds > before);
+        return r;
 }
 
 /* A message of dbus-daemon carries at most 16 descriptors. */
@@ -93,7 +157,9 @@ static int take_missing(sd_bus *bus, const Request *q, Grant *g) {
         size_t before;
         int r;
 
-        /* Hand-overs without an iommufd hand out no devices. */
+        if (grant_fd(g, "container", "") >= 0)
+                return take_groups(bus, g);
+        /* The other hand-overs without an iommufd hand out nothing more. */
         if (grant_fd(g, "iommufd", "") < 0)
                 return 0;
         while ((missing = first_missing(g, q))) {
@@ -149,6 +215,27 @@ void grant_done(Grant *g) {
 int grant_fd(const Grant *g, const char *kind, const char *name) {
         for (size_t i = 0; i < g->n_fds; i++)
                 if (streq(g->fds[i].kind, kind) && streq(g->fds[i].name, name))
+                        return g->fds[i].fd;
+        return -EBADF;
+}
+
+int grant_ioas(const Grant *g) {
+        sd_json_variant *found;
+        uint64_t ioas;
+
+        /* All devices of a lease have the same. */
+        for (size_t i = 0; i < json_members(g->found); i++) {
+                json_member(g->found, i, &found);
+                ioas = json_number(found, "ioas");
+                if (ioas > 0 && ioas <= INT_MAX)
+                        return (int) ioas;
+        }
+        return -ENODATA;
+}
+
+int grant_first_group(const Grant *g) {
+        for (size_t i = 0; i < g->n_fds; i++)
+                if (streq(g->fds[i].kind, "group"))
                         return g->fds[i].fd;
         return -EBADF;
 }

@@ -12,6 +12,7 @@ static const struct {
         [OBJECT_DEVICE] = { BUS_DEVICE, "device" },
         [OBJECT_GROUP] = { BUS_GROUP, "group" },
         [OBJECT_LEASE] = { BUS_LEASE, "lease" },
+        [OBJECT_QUOTA] = { BUS_QUOTA, "quota" },
 };
 
 ObjectKind object_kind_from_interface(const char *interface) {
@@ -38,6 +39,8 @@ static int compare_objects(const void *x, const void *y) {
                 r = compare_numbers(json_number(a->properties, "Id"), json_number(b->properties, "Id"));
         if (r == 0 && a->kind == OBJECT_LEASE)
                 r = compare_numbers(json_number(a->properties, "Created"), json_number(b->properties, "Created"));
+        if (r == 0 && a->kind == OBJECT_QUOTA)
+                r = strcmp(json_text(a->properties, "CGroup"), json_text(b->properties, "CGroup"));
         return r == 0 ? strcmp(a->path, b->path) : r;
 }
 
@@ -81,6 +84,13 @@ int inventory_load(sd_bus *bus, Inventory *ret) {
                 return bus_fail(r, "cannot read what iommud manages");
         *ret = TAKE(i, (Inventory) {});
         return 0;
+}
+
+int inventory_fetch(Inventory *ret) {
+        _cleanup_bus_ sd_bus *bus = NULL;
+        int r = bus_connect(&bus);
+
+        return r < 0 ? r : inventory_load(bus, ret);
 }
 
 void inventory_done(Inventory *i) {
@@ -138,10 +148,13 @@ bool object_is_bridge(const Object *o) {
 
 void object_label(const char *path, char *buf, size_t size) {
         static const char devices[] = BUS_ROOT "/device/", leases[] = BUS_LEASES "/";
+        _cleanup_free_ char *cgroup = NULL;
         unsigned domain, bus, slot, function;
 
-        if (strncmp(path, devices, strlen(devices)) == 0 &&
-            sscanf(path + strlen(devices), "%x_%x_%x_%x", &domain, &bus, &slot, &function) == 4)
+        if (sd_bus_path_decode(path, BUS_QUOTAS, &cgroup) > 0)
+                snprintf(buf, size, "%s", cgroup);
+        else if (strncmp(path, devices, strlen(devices)) == 0 &&
+                 sscanf(path + strlen(devices), "%x_%x_%x_%x", &domain, &bus, &slot, &function) == 4)
                 snprintf(buf, size, "%04x:%02x:%02x.%x", domain, bus, slot, function);
         else if (strncmp(path, leases, strlen(leases)) == 0)
                 snprintf(buf, size, "%.8s", path + strlen(leases));
@@ -170,4 +183,29 @@ int object_to_json(const Object *o, sd_json_variant **ret) {
                 return bus_fail(r, "cannot make JSON");
         *ret = TAKE_PTR(v);
         return 0;
+}
+
+/* Bridges are hidden: nobody leases them. */
+bool object_is_listed(const Object *o, ObjectKind kind, bool all) {
+        return o->kind == kind && (kind != OBJECT_DEVICE || all || !object_is_bridge(o));
+}
+
+int inventory_print_json(const Inventory *i, ObjectKind kind, bool all, const char *name) {
+        _cleanup_json_ sd_json_variant *list = NULL, *document = NULL;
+        int r;
+
+        r = sd_json_variant_new_array(&list, NULL, 0);
+        for (size_t k = 0; r >= 0 && k < i->n; k++) {
+                _cleanup_json_ sd_json_variant *v = NULL;
+
+                if (!object_is_listed(&i->objects[k], kind, all))
+                        continue;
+                r = object_to_json(&i->objects[k], &v);
+                if (r < 0)
+                        return r;
+                r = sd_json_variant_append_array(&list, v);
+        }
+        if (r >= 0)
+                r = sd_json_variant_set_field(&document, name, list);
+        return r < 0 ? bus_fail(r, "cannot make JSON") : json_print(document);
 }

@@ -4,12 +4,14 @@
 #include "bus.h"
 #include "json.h"
 
-/* What iommud manages, as it was at one moment: devices by address, groups by number, leases by age. */
+/* What iommud manages, as it was at one moment: devices by address, groups by number, leases by age,
+ * quotas by cgroup. */
 
 typedef enum ObjectKind {
         OBJECT_DEVICE,
         OBJECT_GROUP,
         OBJECT_LEASE,
+        OBJECT_QUOTA,
         _OBJECT_INVALID = -EINVAL,
 } ObjectKind;
 
@@ -29,6 +31,8 @@ typedef struct Inventory {
 
 /* Says what went wrong. */
 int inventory_load(sd_bus *bus, Inventory *ret);
+/* The same for who has nothing else to ask. */
+int inventory_fetch(Inventory *ret);
 void inventory_done(Inventory *i);
 #define _cleanup_inventory_ _cleanup_(inventory_done)
 
@@ -44,7 +48,7 @@ const char *object_kind_to_string(ObjectKind kind);
 /* A bridge of any kind: nobody leases those. */
 bool object_is_bridge(const Object *o);
 
-/* What people call an object: "0000:01:00.0", "7", "1a2b3c4d"; "" for "/". */
+/* What people call an object: "0000:01:00.0", "7", "1a2b3c4d", "/machine.slice"; "" for "/". */
 void object_label(const char *path, char *buf, size_t size);
 
 /* "1a2b3c4d alice", or "" without a lease. */
@@ -52,3 +56,8 @@ void object_lease_label(const Inventory *i, const Object *o, char *buf, size_t s
 
 /* The properties with the path. */
 int object_to_json(const Object *o, sd_json_variant **ret);
+
+/* Is it to be among those that are listed? all: bridges too. */
+bool object_is_listed(const Object *o, ObjectKind kind, bool all);
+/* Prints {"NAME": [OBJECT...]}; says what went wrong. */
+int inventory_print_json(const Inventory *i, ObjectKind kind, bool all, const char *name);

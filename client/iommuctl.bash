@@ -18,6 +18,10 @@ _iommuctl_leases() {
     done
 }
 
+_iommuctl_cgroups() {
+    (cd /sys/fs/cgroup 2>/dev/null && find . -mindepth 1 -maxdepth 3 -type d -printf '/%P\n')
+}
+
 # The place of COMMAND in "run [OPTIONS] [--] COMMAND ...", or nothing while options are still being typed.
 _iommuctl_command_at() {
     local i
@@ -32,7 +36,7 @@ _iommuctl_command_at() {
 }
 
 _iommuctl() {
-    local verbs='list tree show explain acquire run release monitor'
+    local verbs='list tree show explain acquire run plug unplug release revoke vfs quota health monitor'
     local request='--members --hand-over --driver --pasids --reset-set --force-in-use --no-restore --reservation'
     local words=() cur prev line=${COMP_LINE:0:COMP_POINT} verb='' verb_at=0 choice='' cword at i
 
@@ -63,9 +67,13 @@ _iommuctl() {
 
     case $prev in
         -d | --device | --members) choice=$(_iommuctl_addresses) ;;
-        --hand-over) choice='unbound attached none' ;;
+        --hand-over) choice='unbound attached group node none' ;;
         --as) choice=$(compgen -u) ;;
-        --driver | --pasids | --reservation | --wait | --reason) return ;;
+        --qmp)
+            mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+            return
+            ;;
+        --driver | --pasids | --reservation | --wait | --deadline | --reason | --bus | --id | --iommufd) return ;;
         *)
             case $verb in
                 '') choice="$verbs --help --version" ;;
@@ -75,7 +83,18 @@ _iommuctl() {
                 explain) choice="$(_iommuctl_addresses) $request --as --json --help" ;;
                 acquire) choice="$(_iommuctl_addresses) $request --wait --json --help" ;;
                 run) choice="--device $request --wait --help --" ;;
+                plug) choice="$(_iommuctl_addresses) --qmp --bus --id --iommufd --members --driver --force-in-use --reservation --wait --help" ;;
+                unplug) choice="$(_iommuctl_addresses) --qmp --id --help" ;;
                 release) choice="$(_iommuctl_leases) --reason --no-wait --help" ;;
+                revoke) choice="$(_iommuctl_leases) --deadline --reason --no-wait --help" ;;
+                vfs) choice="$(_iommuctl_addresses) --force-in-use --help" ;;
+                quota)
+                    case $prev in
+                        set | unset) choice="/ $(_iommuctl_cgroups)" ;;
+                        *) choice='set unset --runtime --json --help' ;;
+                    esac
+                    ;;
+                health) choice='--json --help' ;;
                 monitor) choice='--json --help' ;;
             esac
             ;;

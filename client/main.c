@@ -16,7 +16,13 @@ static const struct {
         { "explain", "Say whether devices can be acquired, and why not", verb_explain },
         { "acquire", "Acquire devices and hold them until a signal", verb_acquire },
         { "run", "Acquire devices and run a command that inherits them", verb_run },
+        { "plug", "Add a device to a lease and to a running QEMU", verb_plug },
+        { "unplug", "Take a device out of a running QEMU and its lease", verb_unplug },
         { "release", "End a lease", verb_release },
+        { "revoke", "Take a lease back from a client", verb_revoke },
+        { "vfs", "Set how many virtual functions a device has", verb_vfs },
+        { "quota", "Show and set how many PASIDs cgroups may have", verb_quota },
+        { "health", "Say what is off with the machine, its configuration and the leases", verb_health },
         { "monitor", "Print what happens", verb_monitor },
 };
 

@@ -39,10 +39,10 @@ static bool lookup(char *buf, size_t size, int what, unsigned a, unsigned b) {
         return pci_lookup_name(names.pci, buf, (int) size, what | PCI_LOOKUP_NO_NUMBERS, a, b) != NULL;
 }
 
-void names_device(const Object *device, char *buf, size_t size) {
-        unsigned vendor_id = (unsigned) json_number(device->properties, "VendorId"),
-                 device_id = (unsigned) json_number(device->properties, "DeviceId");
-        const char *vendor = json_text(device->properties, "Vendor"), *model = json_text(device->properties, "Model");
+void names_device(sd_json_variant *device, char *buf, size_t size) {
+        unsigned vendor_id = (unsigned) json_number(device, "VendorId"),
+                 device_id = (unsigned) json_number(device, "DeviceId");
+        const char *vendor = json_text(device, "Vendor"), *model = json_text(device, "Model");
         char vendor_name[128], model_name[128];
 
         if (isempty(vendor) && lookup(vendor_name, sizeof(vendor_name), PCI_LOOKUP_VENDOR, vendor_id, 0))

@@ -6,6 +6,7 @@
 #include "request.h"
 #include "say.h"
 #include "util/text.h"
+#include "verb.h"
 
 /* Hexadecimal digits, min to max of them, up to the character end; sets s behind it. */
 static bool take_hex(const char **s, size_t min, size_t max, char end, unsigned *ret) {
@@ -191,4 +192,33 @@ int request_append(const Request *q, sd_bus_message *m) {
         if (r >= 0)
                 r = sd_bus_message_close_container(m);
         return r < 0 ? bus_fail(r, "cannot write the request") : 0;
+}
+
+int request_run(int argc, char **argv, const struct option *options, const char *help,
+                int (*act)(const Request *q, bool json)) {
+        Request q = {};
+        bool json = false;
+        int c, r;
+
+        while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
+                if (c == 'h')
+                        return say_help(help);
+                if (c == '?')
+                        return VERB_USAGE;
+                if (c == 'j') {
+                        json = true;
+                        continue;
+                }
+                r = request_option(&q, c, optarg);
+                if (r != 0)
+                        return r;
+        }
+        if (optind == argc)
+                return say_usage("at least one device is wanted");
+        for (; optind < argc; optind++) {
+                r = request_add_device(&q, argv[optind]);
+                if (r != 0)
+                        return r;
+        }
+        return act(&q, json);
 }

@@ -149,29 +149,6 @@ int verb_acquire(int argc, char **argv) {
                 { "help", no_argument, NULL, 'h' },
                 {},
         };
-        Request q = {};
-        bool json = false;
-        int c, r;
 
-        while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
-                if (c == 'h')
-                        return say_help(help);
-                if (c == '?')
-                        return VERB_USAGE;
-                if (c == 'j') {
-                        json = true;
-                        continue;
-                }
-                r = request_option(&q, c, optarg);
-                if (r != 0)
-                        return r;
-        }
-        if (optind == argc)
-                return say_usage("acquire wants at least one device");
-        for (; optind < argc; optind++) {
-                r = request_add_device(&q, argv[optind]);
-                if (r != 0)
-                        return r;
-        }
-        return acquire(&q, json);
+        return request_run(argc, argv, options, help, acquire);
 }

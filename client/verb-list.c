@@ -37,7 +37,7 @@ static void fill_device(const Inventory *i, const Object *o, Cells cells) {
         copy(cells[2], isempty(driver) ? "-" : driver);
         copy(cells[3], json_text(o->properties, "State"));
         object_lease_label(i, o, cells[4], CELL_SIZE);
-        names_device(o, cells[5], CELL_SIZE);
+        names_device(o->properties, cells[5], CELL_SIZE);
 }
 
 /* The labels of an array of object paths or of addresses, which are their own labels. */
@@ -111,11 +111,6 @@ static const struct Listing {
                            8 },
 };
 
-/* Bridges are hidden: nobody leases them. */
-static bool is_listed(const Object *o, ObjectKind kind, bool all) {
-        return o->kind == kind && (kind != OBJECT_DEVICE || all || !object_is_bridge(o));
-}
-
 static int print_table(const Inventory *i, ObjectKind kind, bool all) {
         const struct Listing *l = &listings[kind];
         _cleanup_table_ struct libscols_table *t = NULL;
@@ -129,7 +124,7 @@ static int print_table(const Inventory *i, ObjectKind kind, bool all) {
         for (size_t k = 0; k < l->n_columns; k++)
                 row[k] = cells[k];
         for (size_t k = 0; k < i->n; k++) {
-                if (!is_listed(&i->objects[k], kind, all))
+                if (!object_is_listed(&i->objects[k], kind, all))
                         continue;
                 l->fill(i, &i->objects[k], cells);
                 r = table_add(t, NULL, row, NULL);
@@ -139,38 +134,13 @@ static int print_table(const Inventory *i, ObjectKind kind, bool all) {
         return table_print(t);
 }
 
-static int print_json(const Inventory *i, ObjectKind kind, bool all) {
-        _cleanup_json_ sd_json_variant *list = NULL, *document = NULL;
-        int r;
-
-        r = sd_json_variant_new_array(&list, NULL, 0);
-        for (size_t k = 0; r >= 0 && k < i->n; k++) {
-                _cleanup_json_ sd_json_variant *v = NULL;
-
-                if (!is_listed(&i->objects[k], kind, all))
-                        continue;
-                r = object_to_json(&i->objects[k], &v);
-                if (r < 0)
-                        return r;
-                r = sd_json_variant_append_array(&list, v);
-        }
-        if (r >= 0)
-                r = sd_json_variant_set_field(&document, listings[kind].name, list);
-        return r < 0 ? bus_fail(r, "cannot make JSON") : json_print(document);
-}
-
 static int list(ObjectKind kind, bool all, bool json) {
-        _cleanup_bus_ sd_bus *bus = NULL;
         _cleanup_inventory_ Inventory i = {};
-        int r;
+        int r = inventory_fetch(&i);
 
-        r = bus_connect(&bus);
         if (r < 0)
                 return r;
-        r = inventory_load(bus, &i);
-        if (r < 0)
-                return r;
-        return json ? print_json(&i, kind, all) : print_table(&i, kind, all);
+        return json ? inventory_print_json(&i, kind, all, listings[kind].name) : print_table(&i, kind, all);
 }
 
 int verb_list(int argc, char **argv) {
@@ -184,18 +154,12 @@ int verb_list(int argc, char **argv) {
         int c;
 
         while ((c = getopt_long(argc, argv, "ah", options, NULL)) >= 0) {
-                switch (c) {
-                case 'a':
+                if (c == 'a')
                         all = true;
-                        break;
-                case 'j':
+                else if (c == 'j')
                         json = true;
-                        break;
-                case 'h':
-                        return say_help(help);
-                default:
-                        return VERB_USAGE;
-                }
+                else
+                        return c == 'h' ? say_help(help) : VERB_USAGE;
         }
         if (argc - optind > 1)
                 return say_usage("list takes one of devices, groups and leases");

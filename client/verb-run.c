@@ -12,9 +12,9 @@
 static const char help[] =
         "iommuctl run -d DEVICE [-d DEVICE]... [OPTIONS] [--] COMMAND [ARGUMENT]...\n\n"
         "Acquire devices and run COMMAND, which inherits their descriptors and the lifeline. In every ARGUMENT the\n"
-        "placeholders {iommufd}, {lifeline}, {0}, {1} ... (the devices in the order of -d) become descriptor numbers, "
-        "unless\n"
-        "behind a \"$\". All other braces stay. IOMMUD_LEASE holds the lease's id, IOMMUD_FDS the descriptors.\n"
+        "placeholders {iommufd}, {container}, {group}, {lifeline}, {0}, {1} ... (the devices in the order of -d) become\n"
+        "descriptor numbers and {ioas} the id of an attached address space, unless behind a \"$\". All other braces stay.\n"
+        "IOMMUD_LEASE holds the lease's id, IOMMUD_FDS the descriptors.\n"
         "Exit status: that of COMMAND; 1 not acquired, 2 wrong usage, 126 COMMAND cannot run, 127 COMMAND not "
         "found.\n\n"
         "  -d, --device ADDRESS       a device to acquire\n" REQUEST_HELP

@@ -121,6 +121,7 @@ static const struct {
         { OBJECT_DEVICE, "Group", "Group", render_names },
         { OBJECT_DEVICE, "ResetMethods", "Reset methods", render_names },
         { OBJECT_DEVICE, "ResetSet", "Reset set", render_names },
+        { OBJECT_DEVICE, "Clean", "Clean", render_plain },
         { OBJECT_DEVICE, "PasidBits", "PASID bits", render_plain },
         { OBJECT_DEVICE, "Enforcement", "PASIDs held by", render_plain },
         { OBJECT_DEVICE, "PhysicalFunction", "Physical function", render_plain },
@@ -166,7 +167,7 @@ static int add_row(struct libscols_table *t, const Object *o, const char *label,
         if (render)
                 render(v, cell, sizeof(cell));
         else
-                names_device(o, cell, sizeof(cell));
+                names_device(o->properties, cell, sizeof(cell));
         return table_add(t, NULL, (const char *[]) { title, cell[0] ? cell : "-" }, NULL);
 }
 
@@ -246,7 +247,6 @@ int verb_show(int argc, char **argv) {
                 { "help", no_argument, NULL, 'h' },
                 {},
         };
-        _cleanup_bus_ sd_bus *bus = NULL;
         _cleanup_inventory_ Inventory i = {};
         bool json = false;
         int c, r;
@@ -258,10 +258,7 @@ int verb_show(int argc, char **argv) {
         }
         if (optind == argc)
                 return say_usage("show wants a device, a group or a lease");
-        r = bus_connect(&bus);
-        if (r < 0)
-                return r;
-        r = inventory_load(bus, &i);
+        r = inventory_fetch(&i);
         if (r < 0)
                 return r;
         return show(&i, argv + optind, (size_t) (argc - optind), json);

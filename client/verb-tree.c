@@ -100,7 +100,7 @@ static int add_device(struct libscols_table *t, struct libscols_line *parent, co
                               notes };
 
         object_lease_label(i, o, lease, sizeof(lease));
-        names_device(o, model, sizeof(model));
+        names_device(o->properties, model, sizeof(model));
         if (group)
                 note_blockers(group, address, notes, sizeof(notes));
         note_reset_set(i, o, notes, sizeof(notes));
@@ -209,7 +209,6 @@ int verb_tree(int argc, char **argv) {
                 { "help", no_argument, NULL, 'h' },
                 {},
         };
-        _cleanup_bus_ sd_bus *bus = NULL;
         _cleanup_inventory_ Inventory i = {};
         bool all = false, json = false;
         int c, r;
@@ -224,10 +223,7 @@ int verb_tree(int argc, char **argv) {
         }
         if (optind < argc)
                 return say_usage("tree takes no arguments");
-        r = bus_connect(&bus);
-        if (r < 0)
-                return r;
-        r = inventory_load(bus, &i);
+        r = inventory_fetch(&i);
         if (r < 0)
                 return r;
         return json ? print_json(&i, all) : print_table(&i, all);
