@@ -36,8 +36,25 @@ static void fuzz_limits(const char *text, size_t size) {
                     limits.requests_per_user);
 }
 
+static void fuzz_quota(const char *text, size_t size) {
+        _cleanup_(quota_rule_clear) QuotaRule r = {};
+        QuotaRules rules = { .items = &r, .n = 1 };
+        _cleanup_free_ char *why = NULL;
+        Quota quota = {};
+
+        if (config_quota_parse("fuzz", text, size, &r, &why) < 0) {
+                FUZZ_ASSERT(why && strncmp(why, "fuzz.conf:", 10) == 0 && text_is_printable(why));
+                FUZZ_ASSERT(isempty(r.name));
+                return;
+        }
+        FUZZ_ASSERT(!why && streq(r.name, "fuzz") && r.limit <= QUOTA_LIMIT_MAX);
+        FUZZ_ASSERT(!r.match_cgroup + !r.match_unit + !r.match_slice == 2);
+        (void) quota_limit(&quota, &rules, "/a.slice/b@c.service");
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         fuzz_reservation((const char *) data, size);
+        fuzz_quota((const char *) data, size);
         fuzz_limits((const char *) data, size);
         return 0;
 }

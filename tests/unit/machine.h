@@ -36,6 +36,8 @@ static struct Machine {
         Inventory inventory;
         Config config;
         VariantTable variants;
+        Quota quota;
+        Enforcement enforcement;
         Caller caller;
         Usage usage;
         Request request;
@@ -72,6 +74,7 @@ static void add(const char *address, int group_id, const char *driver, uint32_t 
                         class >> 16);
         f.driver_kind = driver_kind_of(driver, streq(driver, "vfio-pci"));
         ASSERT_EQ(inventory_put_device(&m.inventory, &f, &d), 1);
+        d->surveyed = true;
         if (group_id >= 0)
                 ASSERT_OK(inventory_put_group(&m.inventory, &g, &ret));
 }
@@ -80,6 +83,7 @@ static void end(void) {
         inventory_clear(&m.inventory);
         config_clear(&m.config);
         variant_table_clear(&m.variants);
+        quota_clear(&m.quota);
         plan_clear(&m.plan);
         findings_clear(&m.findings);
         m = (struct Machine) {};
@@ -115,7 +119,12 @@ static void begin(void) {
                                     "virtio_vfio_pci"),
                   1);
         m.config.limits = LIMITS_DEFAULT;
-        m.caller = (Caller) { .uid = ALICE, .pid = 4711, .unit = "", .cgroup = "/user.slice", .memlock = UINT64_MAX };
+        m.caller = (Caller) { .uid = ALICE,
+                              .pid = 4711,
+                              .unit = "",
+                              .cgroup = "/user.slice/a.scope",
+                              .charged = "/user.slice",
+                              .memlock = UINT64_MAX };
         m.request.restore = true;
 }
 
@@ -170,7 +179,7 @@ static size_t snapshot(char **ret) {
 
 /* Judges the request as it stands; each and every time it is seen that nothing was changed by it. */
 static void judge(void) {
-        World world = { &m.inventory, &m.config, &m.variants };
+        World world = { &m.inventory, &m.config, &m.variants, &m.quota, m.enforcement };
         _cleanup_free_ char *before = NULL, *after = NULL;
         size_t size = snapshot(&before);
 

@@ -55,7 +55,7 @@ TEST(a_full_reservation) {
                         "MemoryAccounting=user\n"
                         "Pasids=16\n"
                         "ForceInUse=yes\n"
-                        "KeepDriver=true\n"));
+                        "KeepDriver=true\nAtDeadline=kill-cgroup\n"));
         ASSERT_STREQ(reservation.name, "test");
         ASSERT_STREQ(reservation.match_address, "0000:01:00.0 0000:02:00.*");
         ASSERT_STREQ(reservation.match_id, "8086:* 1af4:10[4-6]1 10de:????");
@@ -72,8 +72,10 @@ TEST(a_full_reservation) {
         ASSERT_STREQ(reservation.driver, "vfio-pci");
         ASSERT_EQ(reservation.memlock, 8LL << 30);
         ASSERT_TRUE(reservation.account_user);
+        ASSERT_TRUE(reservation.has_pasids);
         ASSERT_EQ(reservation.pasids, 16);
         ASSERT_TRUE(reservation.force_in_use && reservation.keep_driver);
+        ASSERT_EQ(reservation.at_deadline, AT_DEADLINE_KILL_CGROUP);
 }
 
 TEST(what_is_not_granted_is_not_there) {
@@ -82,7 +84,7 @@ TEST(what_is_not_granted_is_not_there) {
         ASSERT_EQ(reservation.n_uids, 0);
         ASSERT_EQ(reservation.hand_overs, 0);
         ASSERT_EQ(reservation.memlock, 0);
-        ASSERT_EQ(reservation.pasids, 0);
+        ASSERT_TRUE(!reservation.has_pasids);
         ASSERT_TRUE(!reservation.force_in_use && !reservation.keep_driver && !reservation.account_user);
 }
 
@@ -135,6 +137,7 @@ TEST(bad_values_say_what_would_be_right) {
                 { "Pasids=-1", "0 to 1048576" },
                 { "ForceInUse=maybe", "yes or no" },
                 { "KeepDriver=", "yes or no" },
+                { "AtDeadline=yes", "report, kill or kill-cgroup" },
                 { "Pasids=1\nPasids=2", "given twice" },
                 { "Pasids=\xc3\xa9", "ASCII" },
                 { "Pasids=1\x01", "control character 0x01" },
@@ -271,6 +274,20 @@ TEST(limits_of_the_daemon) {
         ASSERT_TRUE(limits.report_newcomers);
         ASSERT_ERROR(parse_limits("[Groups]\nNewcomers=ignore\n"), EBADMSG);
         assert_says("iommud.conf:2: ", "park or report");
+        ASSERT_TRUE(!limits.refuse_ungated);
+        ASSERT_OK(parse_limits("[Pasids]\nWithoutGate=refuse\n"));
+        ASSERT_TRUE(limits.refuse_ungated);
+        ASSERT_OK(parse_limits("[Pasids]\nWithoutGate=group\n"));
+        ASSERT_TRUE(!limits.refuse_ungated);
+        ASSERT_ERROR(parse_limits("[Pasids]\nWithoutGate=no\n"), EBADMSG);
+        assert_says("iommud.conf:2: ", "group or refuse");
+        ASSERT_EQ(limits.at_deadline, AT_DEADLINE_UNSAID);
+        ASSERT_OK(parse_limits("[Revocation]\nAtDeadline=kill\n"));
+        ASSERT_EQ(limits.at_deadline, AT_DEADLINE_KILL);
+        ASSERT_OK(parse_limits("[Revocation]\nAtDeadline=report\n"));
+        ASSERT_EQ(limits.at_deadline, AT_DEADLINE_REPORT);
+        ASSERT_ERROR(parse_limits("[Revocation]\nAtDeadline=kill-cgroup\n"), EBADMSG);
+        assert_says("iommud.conf:2: ", "report or kill here");
         ASSERT_OK(parse_limits("[Limits]\nWorkers=5\n"));
         ASSERT_ERROR(parse_limits("[Limits]\nWorkers=0\n"), EBADMSG);
         assert_says("iommud.conf:2: ", "1 to 65536");

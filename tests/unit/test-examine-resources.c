@@ -1,7 +1,47 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/resetset.h"
 #include "machine.h"
 
 /* Limits, quotas and what this kernel can do; and what all findings have in common. */
+
+/* --- what a lease has left in a device --- */
+
+TEST(an_unclean_device_goes_to_its_user_only) {
+        Reservation *res;
+
+        begin();
+        res = reserve("nvme", NVME);
+        device(NVME)->unclean = true;
+        device(NVME)->unclean_of = 1001;
+        ask(NVME, "");
+        expect(FINDING_UNCLEAN, SEVERITY_BLOCK, NVME, WORDS("1001", "no reset", "Unclean="));
+        m.caller.uid = 0;
+        ask(NVME, "");
+        expect(FINDING_UNCLEAN, SEVERITY_BLOCK, NVME, WORDS("1001"));
+        m.caller.uid = 1001;
+        ask(NVME, "");
+        expect(FINDING_UNCLEAN, SEVERITY_WARN, NVME, WORDS("1001"));
+        m.caller.uid = 1000;
+        res->unclean = true;
+        ask(NVME, "");
+        expect(FINDING_UNCLEAN, SEVERITY_WARN, NVME, WORDS("1001"));
+}
+
+TEST(a_set_is_idle_when_all_of_it_goes) {
+        AddressList going = {};
+
+        begin();
+        ASSERT_OK(address_list_add(&going, at(NIC0)));
+        ASSERT_TRUE(!resetset_is_idle(&m.inventory, device(NIC0), &going));
+        /* A driver could come to it any time. */
+        device(NIC1)->facts.driver[0] = '\0';
+        device(NIC1)->facts.driver_kind = DRIVER_NONE;
+        ASSERT_TRUE(!resetset_is_idle(&m.inventory, device(NIC0), &going));
+        ASSERT_OK(address_list_add(&going, at(NIC1)));
+        ASSERT_TRUE(resetset_is_idle(&m.inventory, device(NIC0), &going));
+        device(NIC0)->facts.on_root_bus = true;
+        ASSERT_TRUE(!resetset_is_idle(&m.inventory, device(NIC0), &going));
+}
 
 /* --- limits and resources --- */
 
@@ -70,12 +110,22 @@ TEST(a_kernel_without_iommufd) {
         expect_possible(NULL);
 }
 
-TEST(quota_of_pasids_is_what_the_reservation_grants) {
+static void grant_pasids(Reservation *r, uint32_t n) {
+        r->has_pasids = true;
+        r->pasids = n;
+}
+
+TEST(without_limits_there_are_as_many_pasids_as_the_reservation_grants) {
+        Reservation *r;
+
         begin();
         m.request.pasids = 1;
         ask(NVME, "");
+        expect(FINDING_QUOTA, SEVERITY_BLOCK, "/user.slice", WORDS("grants 0", "Pasids=", "iommuctl quota set"));
+        r = reserve("disk", NVME);
+        ask(NVME, "");
         expect(FINDING_QUOTA, SEVERITY_BLOCK, "/user.slice", WORDS("grants 0", "Pasids="));
-        reserve("disk", NVME)->pasids = 16;
+        grant_pasids(r, 16);
         m.request.pasids = 16;
         ask(NVME, "");
         expect_possible(ACTION_ACQUIRE_RESERVED);
@@ -85,6 +135,43 @@ TEST(quota_of_pasids_is_what_the_reservation_grants) {
         m.caller.uid = 0;
         ask(NVME, "");
         expect_possible(NULL);
+}
+
+TEST(a_limit_counts_for_everybody_and_is_a_grant_where_the_reservation_is_silent) {
+        Reservation *r;
+
+        begin();
+        r = reserve("disk", NVME);
+        ASSERT_OK(quota_settings_put(&m.quota.runtime, "/", 8));
+        m.request.pasids = 8;
+        ask(NVME, "");
+        expect_possible(ACTION_ACQUIRE_RESERVED);
+        m.request.pasids = 9;
+        ask(NVME, "");
+        expect(FINDING_QUOTA, SEVERITY_BLOCK, "/", WORDS("limit of 8", "8 are left", "iommuctl quota set /"));
+        grant_pasids(r, 9);
+        ask(NVME, "");
+        expect(FINDING_QUOTA, SEVERITY_BLOCK, "/", WORDS("limit of 8"));
+        m.caller.uid = 0;
+        ask(NVME, "");
+        expect(FINDING_QUOTA, SEVERITY_BLOCK, "/", WORDS("limit of 8"));
+        /* What the reservation says explicitly is a cap of its own. */
+        m.caller.uid = ALICE;
+        m.request.pasids = 1;
+        grant_pasids(&m.config.reservations[0], 0);
+        ask(NVME, "");
+        expect(FINDING_QUOTA, SEVERITY_BLOCK, "/user.slice", WORDS("grants 0"));
+}
+
+TEST(without_a_cgroup_there_are_no_pasids) {
+        begin();
+        m.caller.uid = 0;
+        m.caller.charged = NULL;
+        ask(NVME, "");
+        expect_possible(NULL);
+        m.request.pasids = 1;
+        ask(NVME, "");
+        expect(FINDING_QUOTA, SEVERITY_BLOCK, "", WORDS("cgroup is not known", "/sys/fs/cgroup"));
 }
 
 TEST(a_caller_that_may_not_lock_memory_is_warned) {

@@ -52,6 +52,20 @@ TEST(without_reservation_the_administrator_is_asked) {
         ASSERT_TRUE(!m.plan.reservation);
 }
 
+TEST(whoever_asks_in_the_name_of_root_is_not_root) {
+        Caller asker = { .uid = ALICE, .unit = "" };
+
+        begin();
+        m.caller.uid = 0;
+        m.caller.asker = &asker;
+        ask(NVME, "");
+        expect_possible(ACTION_ACQUIRE);
+        asker.uid = 0;
+        m.caller.uid = ALICE;
+        ask(NVME, "");
+        expect_possible(NULL);
+}
+
 TEST(root_needs_no_reservation) {
         begin();
         m.caller.uid = 0;
@@ -188,7 +202,18 @@ TEST(a_broken_device_says_why) {
         device(NVME)->state = DEVICE_BROKEN;
         (void) snprintf(device(NVME)->reason, sizeof(device(NVME)->reason), "the reset failed");
         ask(NVME, "");
-        expect(FINDING_BROKEN, SEVERITY_BLOCK, NVME, WORDS("the reset failed"));
+        expect(FINDING_BROKEN, SEVERITY_BLOCK, NVME, WORDS("the reset failed", "mend the cause"));
+}
+
+TEST(a_device_that_is_not_let_go_of_says_whom_to_end) {
+        static Lease lease = { .id = "0123456789abcdef0123456789abcdef", .uid = 1007, .state = LEASE_BROKEN };
+
+        begin();
+        lend(NVME, &lease);
+        device(NVME)->state = DEVICE_BROKEN;
+        (void) snprintf(device(NVME)->reason, sizeof(device(NVME)->reason), "still open in pid 99");
+        ask(NVME, "");
+        expect(FINDING_BROKEN, SEVERITY_BLOCK, NVME, WORDS("still open in pid 99", "end whoever has it open"));
 }
 
 TEST(a_broken_member_keeps_its_group) {
@@ -308,6 +333,23 @@ TEST(a_driverless_member_is_held) {
         ASSERT_EQ(planned(SOUND)->role, ROLE_PARKED);
 }
 
+TEST(an_override_that_cannot_be_given_back_is_left_alone) {
+        const Finding *f;
+
+        begin();
+        m.caller.uid = 0;
+        device(NVME)->facts.odd_override = true;
+        ask(NVME, "");
+        f = expect(FINDING_ODD_OVERRIDE, SEVERITY_BLOCK, NVME, WORDS("driver_override", "/sys/bus/pci/devices/" NVME));
+        ASSERT_STREQ(finding_error_name(f->code), ERROR_NOT_SUPPORTED);
+        /* Of members alike, whether they are held or parked. */
+        device(SOUND)->facts.odd_override = true;
+        ask(GPU, "");
+        expect(FINDING_ODD_OVERRIDE, SEVERITY_BLOCK, SOUND, NULL);
+        ask(GPU, SOUND);
+        expect(FINDING_ODD_OVERRIDE, SEVERITY_BLOCK, SOUND, NULL);
+}
+
 TEST(groups_that_nobody_can_own) {
         const Finding *f;
 
@@ -418,7 +460,7 @@ TEST(a_driver_may_be_asked_for_if_it_fits) {
         ASSERT_STREQ(planned(VIRTIO)->driver, "vfio-pci");
         (void) snprintf(m.request.driver, NAME_MAX_LEN, "virtio_vfio_pci");
         ask(NVME, "");
-        expect(FINDING_DRIVER_MISMATCH, SEVERITY_BLOCK, NVME, WORDS("virtio_vfio_pci", "ChooseDriver"));
+        expect(FINDING_DRIVER_MISMATCH, SEVERITY_BLOCK, NVME, WORDS("virtio_vfio_pci", "(vfio-pci)", "ChooseDriver"));
         /* Not any driver of the machine: only what can be lent. */
         (void) snprintf(m.request.driver, NAME_MAX_LEN, "nvme");
         ask(NVME, "");
@@ -444,13 +486,31 @@ TEST(a_kernel_without_vfio) {
 }
 
 TEST(pasids_force_plain_vfio_pci) {
+        const Lease joined = { .state = LEASE_ACTIVE, .pasids = 8 };
+
+        Reservation *r;
+
         begin();
-        reserve("nic", VIRTIO)->pasids = 8;
+        r = reserve("nic", VIRTIO);
+        r->has_pasids = true;
+        r->pasids = 8;
         m.request.pasids = 8;
         ask(VIRTIO, "");
         expect_possible(ACTION_ACQUIRE_RESERVED);
         ASSERT_STREQ(planned(VIRTIO)->driver, "vfio-pci");
         expect(FINDING_PASIDS_UNENFORCED, SEVERITY_WARN, "", NULL);
+        expect(FINDING_PLAIN_DRIVER, SEVERITY_INFO, VIRTIO, WORDS("virtio_vfio_pci", "only vfio-pci"));
+        m.enforcement = ENFORCEMENT_KERNEL;
+        ask(VIRTIO, "");
+        expect(FINDING_PASIDS_ENFORCED, SEVERITY_INFO, "", WORDS("8 PASIDs"));
+        ASSERT_TRUE(!find(FINDING_PASIDS_UNENFORCED, NULL));
+        /* What joins a lease that has PASIDs can be asked to attach them. */
+        m.request.pasids = 0;
+        m.request.joins = &joined;
+        ask(VIRTIO, "");
+        ASSERT_STREQ(planned(VIRTIO)->driver, "vfio-pci");
+        m.request.joins = NULL;
+        m.request.pasids = 8;
         (void) snprintf(m.request.driver, NAME_MAX_LEN, "virtio_vfio_pci");
         ask(VIRTIO, "");
         expect(FINDING_DRIVER_MISMATCH, SEVERITY_BLOCK, VIRTIO, WORDS("the request", "virtio_vfio_pci", "PASIDs"));

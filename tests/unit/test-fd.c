@@ -33,6 +33,21 @@ static void remove_directory(int *fd) {
         fd_close(*fd);
 }
 
+TEST(blanked_descriptor_lets_go_of_its_file_and_keeps_its_number) {
+        int fds[2], copy;
+        char c;
+
+        ASSERT_OK(pipe2(fds, O_CLOEXEC | O_NONBLOCK));
+        copy = fd_dup(fds[1]);
+        ASSERT_OK(copy);
+        ASSERT_OK(fd_blank(copy));
+        fds[1] = fd_close(fds[1]);
+        ASSERT_EQ(read(fds[0], &c, 1), 0); /* nobody can write any more */
+        ASSERT_EQ(fcntl(copy, F_GETFD), FD_CLOEXEC);
+        fd_close(copy);
+        fd_close(fds[0]);
+}
+
 TEST(close_copes_with_none_and_keeps_errno) {
         int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 

@@ -59,12 +59,25 @@ TEST(renewing_facts_keeps_what_is_ours) {
         DeviceFacts f = facts_of("0000:01:00.0", 1);
 
         d->state = DEVICE_BROKEN;
+        d->model_name = "82574L";
         (void) snprintf(f.driver, sizeof(f.driver), "nvme");
         ASSERT_EQ(inventory_put_device(&inv, &f, &again), 0);
         ASSERT_TRUE(again == d);
         ASSERT_STREQ(d->facts.driver, "nvme");
         ASSERT_EQ(d->state, DEVICE_BROKEN);
+        ASSERT_STREQ(d->model_name, "82574L");
         ASSERT_EQ(inv.n_devices, 1);
+}
+
+TEST(names_are_not_those_of_another_device) {
+        _cleanup_(inventory_clear) Inventory inv = {};
+        Device *d = put(&inv, "0000:01:00.0", 1);
+        DeviceFacts f = d->facts;
+
+        d->vendor_name = d->model_name = "";
+        (void) snprintf(f.modalias, sizeof(f.modalias), "pci:v00008086d000010D3");
+        ASSERT_EQ(inventory_put_device(&inv, &f, &d), 0);
+        ASSERT_TRUE(!d->vendor_name && !d->model_name);
 }
 
 TEST(a_group_goes_with_its_last_member) {
@@ -92,8 +105,9 @@ TEST(a_leased_device_that_is_pulled_is_only_marked) {
         ASSERT_TRUE(!inventory_remove_device(&inv, f.address));
         ASSERT_TRUE(inventory_device(&inv, f.address) == d);
         ASSERT_TRUE(d->gone);
+        d->surveyed = true;
         ASSERT_EQ(inventory_put_device(&inv, &f, &d), 0);
-        ASSERT_TRUE(!d->gone);
+        ASSERT_TRUE(!d->gone && !d->surveyed);
 }
 
 TEST(reset_sets) {

@@ -15,8 +15,11 @@ static Lease *make_lease(size_t n_devices) {
                 .id = "0123456789abcdef0123456789abcdef",
                 .uid = 1000,
                 .pid = 4711,
+                .process = UINT64_MAX,
                 .unit = strdup("qemu@web.service"),
-                .cgroup = strdup("/system.slice/qemu@web.service"),
+                .cgroup = strdup("/system.slice/qemu@web.service/vm"),
+                .charged = strdup("/system.slice/qemu@web.service"),
+                .chain = { { 9000, 4711, 300, 1 }, 4 },
                 .reservation = "web",
                 .hand_over = HAND_OVER_ATTACHED,
                 .state = LEASE_RELEASING,
@@ -29,7 +32,7 @@ static Lease *make_lease(size_t n_devices) {
                 .devices = calloc(n_devices + 1, sizeof(LeaseDevice)),
                 .n_devices = n_devices,
         };
-        ASSERT_TRUE(l->unit && l->cgroup && l->devices);
+        ASSERT_TRUE(l->unit && l->cgroup && l->charged && l->devices);
         for (size_t i = 0; i < n_devices; i++)
                 l->devices[i] = (LeaseDevice) {
                         .address = { .domain = 0x10000, .bus = (uint8_t) i, .devfn = 9 },
@@ -46,6 +49,7 @@ static Lease *make_lease(size_t n_devices) {
                         .bound = { .devid = 3, .pasid_bits = 20, .can_reset = true, .hot_reset_owned = true },
                         .ioas = 5,
                         .pt = 6,
+                        .pulled = i % 2,
                         .released = i % 2,
                 };
         return l;
@@ -98,8 +102,12 @@ TEST(what_is_written_is_read) {
         ASSERT_STREQ(again->id, l->id);
         ASSERT_EQ(again->uid, 1000);
         ASSERT_EQ(again->pid, 4711);
+        ASSERT_TRUE(again->process == UINT64_MAX);
         ASSERT_STREQ(again->unit, l->unit);
         ASSERT_STREQ(again->cgroup, l->cgroup);
+        ASSERT_STREQ(again->charged, l->charged);
+        ASSERT_EQ(again->chain.n_levels, 4);
+        ASSERT_TRUE(memcmp(&again->chain, &l->chain, sizeof(l->chain)) == 0);
         ASSERT_STREQ(again->reservation, "web");
         ASSERT_EQ(again->hand_over, HAND_OVER_ATTACHED);
         ASSERT_EQ(again->state, LEASE_RELEASING);
@@ -120,6 +128,7 @@ TEST(what_is_written_is_read) {
         ASSERT_STREQ(d->original_driver, "nvme");
         ASSERT_STREQ(d->original_override, "mine");
         ASSERT_TRUE(d->opened && !d->taken && d->closed && !d->released && again->devices[1].released);
+        ASSERT_TRUE(!d->pulled && again->devices[1].pulled);
         ASSERT_EQ(d->watch, -1);
         ASSERT_EQ(d->bound.devid, 3);
         ASSERT_EQ(d->bound.pasid_bits, 20);
@@ -200,6 +209,13 @@ TEST(what_is_out_of_range_is_refused) {
         assert_refused("ROLE=parked", "ROLE=owner", "ROLE");
         assert_refused("GROUP=7", "GROUP=-1", "GROUP");
         assert_refused("SET=10000:00:00.0", "SET=0", "SET");
+        assert_refused("CHARGED=/system", "CHARGED=system", "CHARGED");
+        assert_refused("CHARGED=/system", "CHARGED=/../system", "CHARGED");
+        assert_refused("LEVELS=9000", "LEVELS=-1", "LEVELS");
+        assert_refused("LEVELS=9000", "LEVELS=99999999999999999999", "LEVELS");
+        assert_refused("LEVELS=9000",
+                       "LEVELS=1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30",
+                       "LEVELS");
         assert_refused("WATCH=-1", "WATCH=-2", "WATCH");
         assert_refused("PASID_BITS=20", "PASID_BITS=21", "PASID_BITS");
         assert_refused("DEVICE=10000:00:01.1", "DEVICE=10000:00:01.9", "DEVICE");

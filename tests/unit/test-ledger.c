@@ -53,8 +53,9 @@ static Lease *make_lease(uid_t uid, const unsigned *groups, size_t n) {
         l->uid = uid;
         l->unit = strdup("");
         l->cgroup = strdup("/");
+        l->charged = strdup("/");
         l->devices = calloc(n * GROUP_SIZE, sizeof(LeaseDevice));
-        ASSERT_TRUE(l->unit && l->cgroup && l->devices);
+        ASSERT_TRUE(l->unit && l->cgroup && l->charged && l->devices);
         for (size_t g = 0; g < n; g++) {
                 unsigned members = GROUP_SIZE - (pick(4) == 0);
 
@@ -107,9 +108,9 @@ static void release_some(Lease *l) {
         for (size_t i = 0; i < l->n_devices; i++) {
                 if (l->devices[i].released || pick(2))
                         continue;
-                if (pick(16) == 0)
-                        ledger_device_broken(&ledger, l, &l->devices[i], "it would not let go");
                 ledger_device_released(&ledger, l, &l->devices[i]);
+                if (pick(16) == 0)
+                        ledger_device_broken(&ledger, l, &l->devices[i], "the reset failed");
         }
         if (lease_all_released(l))
                 ledger_close(&ledger, l);
@@ -261,6 +262,36 @@ TEST(a_broken_device_stays_broken_and_says_why) {
         assert_sound();
 }
 
+TEST(a_lease_is_broken_until_its_holder_lets_go) {
+        unsigned group = 0;
+        Device *d;
+        Lease *l;
+
+        begin(1);
+        l = make_lease(1000, &group, 1);
+        ASSERT_OK(ledger_open(&ledger, l));
+        ledger_activate(&ledger, l);
+        ledger_begin_release(&ledger, l, "revoked");
+        ledger_device_released(&ledger, l, &l->devices[1]);
+        ledger_lease_broken(&ledger, l, "pid 7 has it open");
+        ASSERT_EQ(l->state, LEASE_BROKEN);
+        ASSERT_TRUE(lease_is_ending(l));
+        ASSERT_STREQ(l->reason, "pid 7 has it open");
+        d = inventory_device(&ledger.inventory, l->devices[0].address);
+        ASSERT_EQ(d->state, DEVICE_BROKEN);
+        ASSERT_STREQ(d->reason, "pid 7 has it open");
+        ASSERT_TRUE(d->lease == l);
+        ASSERT_EQ(inventory_device(&ledger.inventory, l->devices[1].address)->state, DEVICE_RELEASING);
+        assert_sound();
+        for (size_t i = 0; i < l->n_devices; i++)
+                ledger_device_released(&ledger, l, &l->devices[i]);
+        ASSERT_EQ(d->state, DEVICE_RELEASING);
+        ASSERT_STREQ(d->reason, "");
+        ledger_close(&ledger, l);
+        ASSERT_EQ(d->state, DEVICE_FREE);
+        assert_sound();
+}
+
 TEST(a_device_that_was_pulled_is_forgotten_at_the_end) {
         unsigned group = 0;
         Lease *l;
@@ -322,6 +353,38 @@ TEST(a_device_that_comes_back_in_another_group_takes_it_along) {
 }
 
 /* A check that cannot fail proves nothing: each of these breaks the ledger behind its back. */
+TEST(pasids_are_booked_as_long_as_the_lease_is_there) {
+        unsigned first[] = { 1 }, second[] = { 2 };
+        Lease *l, *refused;
+
+        begin(3);
+        l = make_lease(1000, first, 1);
+        l->pasids = 5;
+        ASSERT_OK(ledger_open(&ledger, l));
+        ASSERT_EQ(quota_level(&ledger.quota, "/")->booked, 5);
+        refused = make_lease(1000, first, 1);
+        refused->pasids = 7;
+        ASSERT_ERROR(ledger_open(&ledger, refused), EBUSY);
+        lease_free(refused);
+        ASSERT_EQ(quota_level(&ledger.quota, "/")->booked, 5);
+        /* On its way out it goes on counting. */
+        ledger_activate(&ledger, l);
+        ledger_begin_release(&ledger, l, "test");
+        assert_sound();
+        ASSERT_EQ(quota_level(&ledger.quota, "/")->booked, 5);
+        for (size_t i = 0; i < l->n_devices; i++)
+                ledger_device_released(&ledger, l, &l->devices[i]);
+        ledger_close(&ledger, l);
+        assert_sound();
+        ASSERT_EQ(quota_level(&ledger.quota, "/")->booked, 0);
+        l = make_lease(1000, second, 1);
+        l->pasids = 1;
+        ASSERT_OK(ledger_open(&ledger, l));
+        l->pasids = 2;
+        ASSERT_TRUE(ledger_check(&ledger));
+        l->pasids = 1;
+}
+
 TEST(a_broken_ledger_is_found_out) {
         unsigned groups[] = { 0, 1 };
         Lease *a, *b, stranger = {};

@@ -134,3 +134,10 @@ TEST(printable) {
         ASSERT_TRUE(!text_is_printable("\x7f"));
         ASSERT_TRUE(!text_is_printable("caf\xc3\xa9"));
 }
+
+TEST(a_suffix_is_not_the_whole) {
+        ASSERT_TRUE(text_has_suffix("a.slice", ".slice"));
+        ASSERT_TRUE(!text_has_suffix(".slice", ".slice"));
+        ASSERT_TRUE(!text_has_suffix("a.slices", ".slice"));
+        ASSERT_TRUE(!text_has_suffix("", ".slice"));
+}

@@ -42,11 +42,18 @@ TEST(equal_matches_are_told_apart_by_name_not_by_order) {
 
 TEST(candidates_are_all_that_match) {
         _cleanup_(variant_table_clear) VariantTable t = make_table();
+        char list[100];
 
         ASSERT_STREQ(variant_candidate(&t, VIRTIO_NET, "virtio_vfio_pci")->driver, "virtio_vfio_pci");
         ASSERT_STREQ(variant_candidate(&t, VIRTIO_NET, "vfio-pci")->driver, "vfio-pci");
         ASSERT_TRUE(!variant_candidate(&t, NVME, "virtio_vfio_pci"));
         ASSERT_TRUE(!variant_candidate(&t, NVME, "nvme"));
+        variant_list(&t, VIRTIO_NET, list, sizeof(list));
+        ASSERT_STREQ(list, "aa_any_virtio vfio-pci virtio_vfio_pci zz_any_virtio");
+        variant_list(&t, NVME, list, sizeof(list));
+        ASSERT_STREQ(list, "vfio-pci");
+        variant_list(&t, "usb:v1D6Bp0002", list, sizeof(list));
+        ASSERT_STREQ(list, "");
 }
 
 TEST(only_vfio_aliases_of_pci_devices_count) {
