@@ -12,6 +12,9 @@ static Sim *sim;
 static Job job;
 static LeaseDevice saved[JOB_DEVICES_MAX];
 static size_t n_saved;
+static uint32_t ioas; /* of the last iommufd */
+static bool with_pasids;
+static HandOver lent; /* as what the devices were prepared last */
 
 static inline void begin(void) {
         sim_free(sim);
@@ -62,20 +65,38 @@ static inline void plan(void) {
 }
 
 static inline SimOutcome run(JobKind kind, HandOver hand_over, int iommufd) {
-        job = (Job) { .kind = kind, .hand_over = hand_over, .iommufd = iommufd, .restore = true, .ioas = 1 };
+        job = (Job) { .kind = kind,
+                      .hand_over = hand_over,
+                      .iommufd = iommufd,
+                      .restore = true,
+                      .ioas = ioas,
+                      .has_pasids = with_pasids };
         for (size_t i = 0; i < n_saved && kind != JOB_IOMMUFD; i++)
-                job.devices[job.n_devices++] = (JobDevice) { .lease = saved[i], .fd = -EBADF };
+                job.devices[job.n_devices++] =
+                        (JobDevice) { .lease = saved[i], .fd = -EBADF, .used = saved[i].role == ROLE_LEASED };
         return sim_run(sim, &job);
 }
 
 static inline SimOutcome prepare(HandOver hand_over) {
-        int iommufd = hand_over == HAND_OVER_ATTACHED ? sim_open_iommufd(sim, SIM_PID_DAEMON) : -EBADF;
+        bool legacy = hand_over_is_legacy(hand_over);
+        int iommufd = hand_over == HAND_OVER_ATTACHED ? sim_open_iommufd(sim, SIM_PID_DAEMON)
+                      : hand_over == HAND_OVER_GROUP  ? sim_open_container(sim, SIM_PID_DAEMON)
+                                                      : -EBADF;
 
+        if (hand_over == HAND_OVER_ATTACHED)
+                ASSERT_OK(sim->kernel.ops->alloc_ioas(&sim->kernel, iommufd, &ioas));
+        for (size_t i = 0; i < n_saved; i++) {
+                if (saved[i].role != ROLE_PARKED)
+                        continue;
+                (void) text_copy(saved[i].driver, NAME_MAX_LEN, legacy ? STUB_DRIVER : "vfio-pci");
+                (void) text_copy(saved[i].module, NAME_MAX_LEN, legacy ? STUB_MODULE : "vfio_pci");
+        }
+        lent = hand_over;
         return run(JOB_PREPARE, hand_over, iommufd);
 }
 
 static inline SimOutcome restore(void) {
-        return run(JOB_RESTORE, HAND_OVER_UNBOUND, -EBADF);
+        return run(JOB_RESTORE, lent, -EBADF);
 }
 
 static inline void assert_as_before(void) {

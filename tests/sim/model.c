@@ -4,9 +4,6 @@
 #include "sim/model.h"
 #include "util/text.h"
 
-/* Flaws that are known and not mended yet would be named here: they are counted and shown, but end nothing. There are none. */
-static const bool known[_FLAW_MAX] = {};
-
 const char *model_flaw_to_string(Flaw f) {
         static const char *const names[_FLAW_MAX] = {
                 [FLAW_LEDGER] = "the ledger contradicts itself",
@@ -19,7 +16,12 @@ const char *model_flaw_to_string(Flaw f) {
                 [FLAW_CALLED_OPEN] = "a failed preparation calls a device open whose descriptor it has closed",
                 [FLAW_PREPARED] = "a preparation did not do what it says",
                 [FLAW_LEAK] = "something is left over",
+                [FLAW_QUOTA] = "PASIDs are not as booked",
                 [FLAW_REFUSED] = "the ledger refuses what it should take",
+                [FLAW_RESET_SET] = "a reset set was lent, and that is not true",
+                [FLAW_FUNCTIONS] = "virtual functions are not as they should be",
+                [FLAW_KILLED] = "the wrong ones were killed",
+                [FLAW_UNSEEN] = "a worker overlooks something",
                 [FLAW_RESET_ON_HOST] = "a device was reset under its host driver",
                 [FLAW_BREACH] = "the machine was mistreated",
         };
@@ -59,9 +61,7 @@ void model_settle(Model *m, const SimDevice *d) {
 }
 
 void model_found(Model *m, Flaw flaw, const SimDevice *d, const char *text) {
-        if (known[flaw])
-                m->known[flaw]++;
-        if (m->flaw != FLAW_NONE && !known[m->flaw])
+        if (m->flaw != FLAW_NONE)
                 return;
         m->flaw = flaw;
         (void) snprintf(m->text, sizeof(m->text), "%s%s%s", d ? ADDRESS(d->facts.address) : "", d ? ": " : "", text);
@@ -132,19 +132,31 @@ void model_check(Model *m) {
         check_breaches(m);
 }
 
-static void check_success(Model *m, const JobDevice *j, const SimDevice *d, HandOver hand_over) {
+static DriverKind wanted_kind(Role role, HandOver hand_over) {
+        if (role == ROLE_HELD)
+                return DRIVER_NONE;
+        return role == ROLE_PARKED && hand_over_is_legacy(hand_over) ? DRIVER_NEIGHBOUR : DRIVER_VFIO;
+}
+
+static void check_success(Model *m, const JobDevice *j, const SimDevice *d, const Job *job) {
+        HandOver hand_over = job->hand_over;
+        const SimGroup *g = &m->sim->groups[d->group];
         DriverKind kind = sim_driver_kind(m->sim, d);
         bool opens = j->lease.role == ROLE_LEASED && hand_over != HAND_OVER_NONE;
+        bool anchor = j->lease.role == ROLE_PARKED && job->anchor;
+        bool has_cdev = anchor || (opens && hand_over_has_iommufd(hand_over));
 
-        if (j->lease.role == ROLE_HELD ? kind != DRIVER_NONE : kind != DRIVER_VFIO)
+        if (kind != wanted_kind(j->lease.role, hand_over))
                 model_found(m, FLAW_PREPARED, d, "prepared, and on a wrong driver");
-        else if (m->sim->groups[d->group].n_host > 0 && !m->disturbed[d->group] && !m->sim->no_iommufd)
-                /* Without iommufd nothing asks the kernel, and a plan made of old facts goes through. */
+        else if (g->n_host > 0 && !m->disturbed[d->group])
                 model_found(m, FLAW_PREPARED, d, "prepared, and its group is not all ours");
-        else if (opens != (j->fd >= 0) || opens != j->lease.opened)
+        else if (opens != j->lease.opened || (hand_over != HAND_OVER_GROUP && has_cdev != (j->fd >= 0)))
                 model_found(m, FLAW_PREPARED, d, "prepared, and not opened as it should be");
-        else if (opens && (d->n_open != 1 || (d->bound_file >= 0) != (hand_over == HAND_OVER_ATTACHED)))
+        else if (has_cdev && (d->n_open != 1 || (d->bound_file >= 0) != (anchor || hand_over == HAND_OVER_ATTACHED)))
                 model_found(m, FLAW_PREPARED, d, "prepared, and not bound as it should be");
+        else if ((g->open_file >= 0) != (hand_over == HAND_OVER_GROUP) ||
+                 (g->open_file >= 0 && (m->sim->files[g->open_file].bound == 0 || d->n_open > 0)))
+                model_found(m, FLAW_PREPARED, d, "prepared, and its group is not claimed as it should be");
 }
 
 void model_check_prepared(Model *m, const Job *job) {
@@ -158,10 +170,11 @@ void model_check_prepared(Model *m, const Job *job) {
                 if (!d->present)
                         continue;
                 if (job->result >= 0)
-                        check_success(m, j, d, job->hand_over);
-                else if (j->fd >= 0 || (d->n_open > 0 && !model_home(m, d)->foreign))
+                        check_success(m, j, d, job);
+                else if ((j->fd >= 0 && !(j->stays && job->anchor)) || m->sim->groups[d->group].open_file >= 0 ||
+                         (d->n_open > (j->fd >= 0) && !model_home(m, d)->foreign))
                         model_found(m, FLAW_UNDO, d, "the preparation failed and left a descriptor");
-                else if (!j->touched && !as_before(m, d))
+                else if (!j->touched && !j->stays && !as_before(m, d))
                         /* As with a restore: the same ENODEV. */
                         model_found(m, FLAW_NOT_AS_BEFORE, d, "the preparation failed and left it changed, untold");
                 else if (j->touched == j->lease.released)
@@ -175,6 +188,8 @@ void model_check_close(Model *m, const Lease *l) {
 
                 if (d->present && d->n_open > 0 && !model_home(m, d)->foreign)
                         model_found(m, FLAW_STILL_OPEN, d, "its lease has ended and it is still open");
+                if (m->sim->groups[d->group].open_file >= 0 && !m->disturbed[d->group])
+                        model_found(m, FLAW_STILL_OPEN, d, "its lease has ended and its group is still open");
                 m->disturbed[d->group] = false;
         }
 }

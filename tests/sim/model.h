@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include "core/examine.h"
 #include "core/ledger.h"
 #include "sim/simkernel.h"
 
@@ -19,7 +20,12 @@ typedef enum Flaw {
         FLAW_CALLED_OPEN,    /* a failed preparation closed a descriptor and says it is open */
         FLAW_PREPARED,       /* a preparation succeeded and a device is not what was promised */
         FLAW_LEAK,           /* the daemon has descriptors of no lease */
+        FLAW_QUOTA,          /* more PASIDs than a limit allows, or a count that is wrong */
         FLAW_REFUSED,        /* what examine() allowed the ledger refuses */
+        FLAW_RESET_SET,      /* a lease with reset-set has less */
+        FLAW_FUNCTIONS,      /* virtual functions are not as they were asked for, or one went that was somebody's */
+        FLAW_KILLED,         /* somebody was killed who was to be spared, or spared who was to be killed */
+        FLAW_UNSEEN,         /* a worker that looked did not see what is there */
         FLAW_RESET_ON_HOST,  /* and the other breaches that the simulator notices */
         FLAW_BREACH,
         _FLAW_MAX,
@@ -37,9 +43,8 @@ typedef struct Model {
         Home *homes;     /* in the order of the simulator's devices */
         bool *disturbed; /* groups that the host has meddled with while they were leased */
         unsigned n_breaches[_SIM_BREACH_MAX];
-        Flaw flaw; /* the first that was found, until it is taken */
+        Flaw flaw; /* the first that was found */
         char text[256];
-        unsigned known[_FLAW_MAX]; /* how often one was seen that is known not to be mended yet */
 } Model;
 
 const char *model_flaw_to_string(Flaw f);

@@ -19,6 +19,20 @@ SimDevice *sim_device(Sim *s, Address a) {
         return NULL;
 }
 
+const char *sim_breach_to_string(SimBreach b) {
+        static const char *const names[_SIM_BREACH_MAX] = {
+                [SIM_BREACH_RESET_ON_HOST] = "a device was reset under its host driver",
+                [SIM_BREACH_RESET_OPEN] = "a device was reset while somebody had it open",
+                [SIM_BREACH_DIRTY] = "a host driver got a device that was not reset after a client",
+                [SIM_BREACH_BAD_CLOSE] = "a descriptor was closed that is not open",
+                [SIM_BREACH_RESCAN_LOCK] = "a virtual function was to be removed while somebody had it open",
+                [SIM_BREACH_WORKER_LEAK] = "a worker ended with a descriptor that nobody knows",
+                [SIM_BREACH_IN_USE] = "a device was taken from its host driver while the host used it",
+        };
+
+        return b < _SIM_BREACH_MAX && names[b] ? names[b] : "no breach";
+}
+
 void sim_breach(Sim *s, SimBreach b, const SimDevice *d) {
         s->n_breaches[b]++;
         s->breached = d ? d->facts.address : (Address) {};
@@ -50,18 +64,28 @@ bool sim_matches(const Sim *s, const SimDevice *d, int driver) {
         return d->host == driver;
 }
 
+/* pci_device_can_probe() */
+static bool may_probe(Sim *s, const SimDevice *d) {
+        const SimDevice *pf = sim_physical_function(s, d);
+
+        return !pf || !pf->no_autoprobe || !isempty(d->override);
+}
+
 int sim_attach_driver(Sim *s, SimDevice *d, int driver) {
         const SimDriver *drv = &s->drivers[driver];
         SimGroup *g = &s->groups[d->group];
 
         if (drv->kind == DRIVER_HOST && g->n_claims > 0)
                 return -EBUSY; /* iommu_device_use_default_domain() */
+        if (!may_probe(s, d))
+                return -ENODEV;
         if (drv->kind == DRIVER_VFIO && !streq(drv->name, "vfio-pci") && d->variant != driver)
                 return -ENODEV; /* a variant driver takes only its own devices */
         d->driver = driver;
         if (drv->kind == DRIVER_VFIO) {
                 d->generation++;
                 d->watch = 0;
+                sim_group_gained(g);
         }
         if (drv->kind != DRIVER_HOST)
                 return 0;
@@ -75,8 +99,10 @@ int sim_attach_driver(Sim *s, SimDevice *d, int driver) {
 void sim_detach_driver(Sim *s, SimDevice *d) {
         if (sim_driver_kind(s, d) == DRIVER_HOST)
                 s->groups[d->group].n_host--;
+        else if (sim_driver_kind(s, d) == DRIVER_VFIO)
+                sim_group_lost(s, &s->groups[d->group]);
         d->driver = -1;
-        d->unbinding = false;
+        d->unbinding = d->in_use = false;
         d->watch = 0; /* the node is gone, and the watch with it */
 }
 
@@ -159,11 +185,15 @@ void sim_unlock(Sim *s, SimDevice *d) {
 void sim_vanish(Sim *s, SimDevice *d) {
         if (!d->present)
                 return;
+        if (!d->facts.virtual_function)
+                sim_forget_virtual_functions(s, d);
         sim_detach_driver(s, d);
         d->lock = SIM_UNLOCKED;
         d->present = false;
+        d->n_pulled++;
         s->n_hotplugs++;
         d->override[0] = '\0';
+        d->no_autoprobe = false;
         s->groups[d->group].n_present--;
         sim_client_die(s, SIM_PID_HUNG + (int) (d - s->devices));
 }
@@ -179,6 +209,29 @@ static bool new_group_id(Sim *s, SimGroup *g) {
         return true;
 }
 
+bool sim_has_node(const Sim *s, const SimDevice *d) {
+        return !s->no_iommufd && !d->unbinding && sim_driver_kind(s, d) == DRIVER_VFIO;
+}
+
+uint64_t sim_cdev_number(const Sim *s, const SimDevice *d) {
+        return (uint64_t) (d - s->devices) + 1;
+}
+
+/* pci_parent_bus_reset() as the kernel asks when it finds a device: with others on the bus it has no such method, ever. */
+static void find_reset_methods(const Sim *s, SimDevice *d) {
+        char *methods = d->facts.reset_methods, *bus = strstr(methods, "bus");
+
+        for (const SimDevice *o = s->devices; o < s->devices + s->n_devices; o++)
+                if (o->present && o->facts.address.domain == d->facts.address.domain &&
+                    o->facts.address.bus == d->facts.address.bus) {
+                        if (bus)
+                                *(bus > methods ? bus - 1 : bus) = '\0';
+                        return;
+                }
+        if (!bus)
+                text_append(methods, sizeof(d->facts.reset_methods), isempty(methods) ? "bus" : " bus");
+}
+
 bool sim_appear(Sim *s, SimDevice *d, bool regroup) {
         SimGroup *g = &s->groups[d->group];
 
@@ -187,6 +240,8 @@ bool sim_appear(Sim *s, SimDevice *d, bool regroup) {
                 return false;
         if (g->n_present == 0 && g->n_claims == 0 && regroup && !new_group_id(s, g))
                 return false;
+        if (d->resets_bus)
+                find_reset_methods(s, d);
         g->n_present++;
         d->present = true;
         s->n_hotplugs++;

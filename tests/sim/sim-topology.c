@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
 
-#include "sim/simkernel.h"
+#include "sim/simops.h"
 #include "util/text.h"
-
-extern const KernelOps sim_ops;
 
 int sim_add_driver(Sim *s, const char *name, const char *module, DriverKind kind, bool loaded) {
         SimDriver *grown = reallocarray(s->drivers, s->n_drivers + 1, sizeof(*grown));
@@ -26,7 +24,7 @@ int sim_add_group(Sim *s) {
                 abort();
         s->groups = groups;
         s->group_of_id = ids;
-        groups[s->n_groups] = (SimGroup) { .id = (int) s->n_ids };
+        groups[s->n_groups] = (SimGroup) { .id = (int) s->n_ids, .open_file = -1, .user = KERNEL_NOBODY };
         ids[s->n_ids++] = (int) s->n_groups;
         return (int) s->n_groups++;
 }
@@ -60,6 +58,19 @@ SimDevice *sim_add_device(Sim *s, const char *address, int group, const char *ho
 
 /* --- random machines --- */
 
+uint64_t sim_random(uint64_t *state) {
+        /* splitmix64: every seed is good, also 0 */
+        uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
+
+        z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+        z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+        return z ^ z >> 31;
+}
+
+unsigned sim_below(uint64_t *state, unsigned n) {
+        return (unsigned) ((sim_random(state) >> 32) * n >> 32);
+}
+
 typedef struct Builder {
         Sim *sim;
         unsigned bus; /* of all domains: 256 to each */
@@ -88,6 +99,8 @@ static SimDevice *place(Builder *b, unsigned slot, unsigned function, int group)
         d = sim_add_device(s, address, group, hosts[below(b, ARRAY_SIZE(hosts))]);
         if (d->host == sim_driver(s, "mlx5_core"))
                 set_variant(s, d);
+        if (below(b, 4) == 0)
+                d->pasid_bits = 5;
         if (below(b, 6) == 0)
                 d->facts.reset_methods[0] = '\0';
         return d;
@@ -119,6 +132,29 @@ static void add_bridge(Builder *b, int group) {
         sim_probe(b->sim, d);
 }
 
+/* A physical function, and virtual ones that are there from the beginning or not yet. */
+static void add_card(Builder *b, int group) {
+        unsigned n = 1 + below(b, 5), pf = (unsigned) b->sim->n_devices;
+        bool made = below(b, 2);
+        Address address;
+
+        settle(b, place(b, 0, 0, group));
+        address = b->sim->devices[pf].facts.address;
+        b->sim->devices[pf].facts.virtual_functions_max = n;
+        for (unsigned i = 0; i < n; i++) {
+                SimDevice *d = place(b, 2, i, sim_add_group(b->sim));
+
+                d->facts.virtual_function = true;
+                d->facts.physical_function = address;
+                if (made)
+                        settle(b, d);
+                else
+                        sim_vanish(b->sim, d);
+        }
+        b->sim->devices[pf].facts.virtual_functions = made ? n : 0;
+        b->sim->n_hotplugs = 0;
+}
+
 static void add_bus(Builder *b) {
         Sim *s = b->sim;
         unsigned kind = below(b, 8), n;
@@ -139,15 +175,7 @@ static void add_bus(Builder *b) {
                         settle(b, place(b, 1 + i, 0, group));
                 break;
         case 3: /* a physical function with virtual ones */
-                settle(b, place(b, 0, 0, group));
-                n = 1 + below(b, 5);
-                s->devices[s->n_devices - 1].facts.virtual_functions = n;
-                for (unsigned i = 0; i < n; i++) {
-                        SimDevice *d = place(b, 2, i, sim_add_group(s));
-
-                        d->facts.virtual_function = true;
-                        settle(b, d);
-                }
+                add_card(b, group);
                 break;
         case 4: /* a group over two buses */
                 settle(b, place(b, 0, 0, group));
@@ -182,12 +210,14 @@ Sim *sim_new(const SimTopology *t) {
         s->random = t->seed;
         s->unused_file = -1;
         s->no_iommufd = t->no_iommufd;
+        s->vfio_makes_functions = t->vfio_makes_functions;
         sim_add_driver(s, "vfio-pci", "vfio_pci", DRIVER_VFIO, true);
         sim_add_driver(s, "mlx5_vfio_pci", "mlx5_vfio_pci", DRIVER_VFIO, false);
         sim_add_driver(s, "pcieport", "pcieport", DRIVER_NEIGHBOUR, true);
         sim_add_driver(s, "pci-stub", "pci_stub", DRIVER_NEIGHBOUR, true);
         sim_add_driver(s, "nvme", "nvme", DRIVER_HOST, true);
-        sim_add_driver(s, "e1000e", "e1000e", DRIVER_HOST, true);
+        n = sim_add_driver(s, "e1000e", "e1000e", DRIVER_HOST, true);
+        s->drivers[n].removes = true;
         sim_add_driver(s, "mlx5_core", "mlx5_core", DRIVER_HOST, true);
         /* A driver whose name is not its module's. */
         sim_add_driver(s, "xhci_hcd", "xhci_pci", DRIVER_HOST, true);
@@ -210,6 +240,8 @@ Sim *sim_free(Sim *s) {
         free(s->drivers);
         free(s->files);
         free(s->fds);
+        free(s->gate_leases);
+        free(s->gate_levels);
         free(s);
         return NULL;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
 
+#include "core/partition.h"
 #include "sim/simdaemon.h"
 #include "util/text.h"
 
@@ -27,6 +28,7 @@ static Lease *copy_lease(const Lease *l) {
         *copy = *l;
         copy->unit = must(strdup(l->unit));
         copy->cgroup = must(strdup(l->cgroup));
+        copy->charged = must(strdup(l->charged));
         copy->devices = must(malloc((l->n_devices + 1) * sizeof(*copy->devices)));
         memcpy(copy->devices, l->devices, l->n_devices * sizeof(*copy->devices));
         return copy;
@@ -85,11 +87,14 @@ void daemon_sync_hotplug(SimDaemon *d) {
         d->seen_hotplugs = d->sim->n_hotplugs;
         for (size_t i = 0; i < d->sim->n_devices; i++) {
                 SimDevice *sd = &d->sim->devices[i];
-                Device *x = inventory_device(&d->ledger.inventory, sd->facts.address);
+                const Device *x = inventory_device(&d->ledger.inventory, sd->facts.address);
+                bool pulled = d->seen_pulled[i] != sd->n_pulled, is_new = pulled || !x || x->gone;
 
-                if (!sd->present && x)
+                d->seen_pulled[i] = sd->n_pulled;
+                /* It may be back already. */
+                if (x && pulled)
                         (void) inventory_remove_device(&d->ledger.inventory, sd->facts.address);
-                if (sd->present && (!x || x->gone)) {
+                if (sd->present && is_new) {
                         daemon_refresh(d, sd);
                         adopt(d, sd);
                 }
@@ -98,13 +103,24 @@ void daemon_sync_hotplug(SimDaemon *d) {
 
 /* --- starting --- */
 
+/* To close the descriptor is to leave. */
+static void note_closed(Tenant *t, LeaseDevice *ld) {
+        const Lease *l = t->lease;
+
+        t->hinted[ld - l->devices] = true;
+        if (l->state == LEASE_ACTIVE && ld->taken && !hand_over_is_legacy(l->hand_over))
+                ld->leaving = true;
+}
+
 static void on_close(void *userdata, Address a, int watch) {
         SimDaemon *d = userdata;
         Device *x = inventory_device(&d->ledger.inventory, a);
         LeaseDevice *ld = x && x->lease ? lease_device(x->lease, a) : NULL;
 
-        if (ld && ld->watch == watch)
-                ld->closed = true;
+        if (!ld || ld->watch != watch)
+                return;
+        ld->closed = true;
+        note_closed(daemon_tenant(d, x->lease), ld);
 }
 
 /* The kernel itself has bound a driver, because a module came: whatever was driverless before may have one now. */
@@ -118,15 +134,18 @@ static void on_probed(void *userdata, SimDevice *sd) {
                 (void) text_copy(model_home(&d->model, sd)->driver, NAME_MAX_LEN, sim_driver_name(d->sim, sd));
 }
 
-void daemon_init(SimDaemon *d, Sim *s, uint64_t seed) {
+void daemon_init(SimDaemon *d, Sim *s) {
         d->sim = s;
-        d->random = seed ^ UINT64_C(0x5851f42d4c957f2d);
         d->next_pid = SIM_PID_CLIENT;
         d->config.limits = (Limits) { 100000, 100000, 100000, 100000, 64 };
         if (variant_table_add(&d->variants, "vfio_pci:v*d*sv*sd*bc*sc*i*", "vfio_pci", "vfio-pci") < 0 ||
             variant_table_add(&d->variants, "vfio_pci:v000015B3d0000101Esv*sd*bc*sc*i*", "mlx5_vfio_pci",
                               "mlx5_vfio_pci") < 0)
                 abort();
+        simquota_init(d);
+        simrevoke_init(d);
+        d->seen_pulled = must(calloc(s->n_devices, sizeof(*d->seen_pulled)));
+        d->stuck_at = must(calloc(s->n_devices, sizeof(*d->stuck_at)));
         s->on_close = on_close;
         s->on_probed = on_probed;
         s->meanwhile = world_meanwhile;
@@ -135,6 +154,8 @@ void daemon_init(SimDaemon *d, Sim *s, uint64_t seed) {
                 daemon_refresh(d, &s->devices[i]);
         (void) s->kernel.ops->read_platform(&s->kernel, &d->ledger.inventory.platform);
         model_init(&d->model, s, &d->ledger);
+        simlook_setup(d);
+        simpasid_start(d);
 }
 
 static void free_tenant(Tenant *t) {
@@ -146,9 +167,15 @@ void daemon_clear(SimDaemon *d) {
         for (size_t i = 0; i < d->n_tenants; i++)
                 free_tenant(d->tenants[i]);
         free(d->tenants);
+        free(d->seen_pulled);
+        free(d->stuck_at);
         ledger_clear(&d->ledger);
         model_clear(&d->model);
         variant_table_clear(&d->variants);
+}
+
+static bool is_given_up(const Device *x) {
+        return !x->lease || lease_device(x->lease, x->facts.address)->released;
 }
 
 /* The daemon is killed and starts again: what it knew is gone, except what it wrote down. */
@@ -157,6 +184,7 @@ void daemon_restart(SimDaemon *d) {
         bool store = daemon_below(d, 2); /* systemd kept its descriptors */
 
         d->n_restarts++;
+        simlook_setup(d);
         for (size_t i = 0; i < d->n_tenants; i++)
                 if (!store || d->tenants[i]->saved->state != LEASE_ACTIVE)
                         release_close_fds(d, d->tenants[i]);
@@ -164,12 +192,14 @@ void daemon_restart(SimDaemon *d) {
                 SimDevice *sd = sim_device(d->sim, inv->devices[i]->facts.address);
 
                 /* That it is broken was written nowhere. It is free now, as it is. */
-                if (inv->devices[i]->state == DEVICE_BROKEN && !inv->devices[i]->lease) {
+                if (inv->devices[i]->state == DEVICE_BROKEN && is_given_up(inv->devices[i])) {
                         model_settle(&d->model, sd);
+                        model_home(&d->model, sd)->swapped = inv->devices[i]->lease; /* until that ends */
                         sd->dirty = false;
                 }
         }
         ledger_clear(&d->ledger);
+        simquota_restore(d);
         for (size_t i = 0; i < d->sim->n_devices; i++)
                 daemon_refresh(d, &d->sim->devices[i]);
         (void) d->sim->kernel.ops->read_platform(&d->sim->kernel, &inv->platform);
@@ -177,110 +207,50 @@ void daemon_restart(SimDaemon *d) {
                 Tenant *t = d->tenants[i];
 
                 t->lease = copy_lease(t->saved);
+                join_expel_all(t->lease);
                 t->blind = true;
                 if (ledger_open(&d->ledger, t->lease) < 0)
                         model_found(&d->model, FLAW_REFUSED, NULL, "a saved lease has no place after a restart");
+                simrevoke_resume(d, t);
                 if (t->lease->state == LEASE_PREPARING) {
                         t->lease->restore = true;
                         release_begin(d, t, "the daemon ended during the preparation");
                 }
         }
+        simpasid_start(d);
 }
 
-/* --- requests --- */
+/* --- preparing --- */
 
-static void build_request(SimDaemon *d, Request *q) {
-        Sim *s = d->sim;
-        unsigned n = 1 + (daemon_below(d, 3) == 0 ? daemon_below(d, 4) : 0);
-        unsigned at = daemon_below(d, (unsigned) s->n_devices);
-        bool name_all = daemon_below(d, 8) != 0;
-
-        *q = (Request) {
-                .hand_over = daemon_below(d, _HAND_OVER_MAX),
-                .restore = daemon_below(d, 8) != 0,
-                .pasids = daemon_below(d, 6) == 0 ? 8 : 0,
-        };
-        /* Neighbours mostly: they share groups and reset sets. */
-        for (unsigned i = 0; i < n; i++) {
-                SimDevice *sd = &s->devices[(at + i) % s->n_devices];
-
-                if (sd->present && !facts_is_bridge(&sd->facts))
-                        (void) address_list_add(&q->devices, sd->facts.address);
-        }
-        for (size_t i = 0, from = at > 12 ? at - 12 : 0; name_all && i < 40 && from + i < s->n_devices; i++) {
-                SimDevice *sd = &s->devices[from + i];
-                bool member = false;
-
-                for (unsigned j = 0; j < n; j++)
-                        member = member || s->devices[(at + j) % s->n_devices].group == sd->group;
-                if (member && sd->present && !facts_is_bridge(&sd->facts) && sim_driver_kind(s, sd) == DRIVER_HOST &&
-                    !address_list_has(&q->devices, sd->facts.address))
-                        (void) address_list_add(&q->members, sd->facts.address);
-        }
-}
-
-static void refresh_scope(SimDaemon *d, const Request *q) {
-        AddressList scope;
-
-        if (examine_scope(&d->ledger.inventory, q, &scope) < 0)
-                return;
-        for (size_t i = 0; i < scope.n; i++) {
-                SimDevice *sd = sim_device(d->sim, scope.items[i]);
-                const Device *x = inventory_device(&d->ledger.inventory, scope.items[i]);
-
-                if (x && !x->gone && sd->present)
-                        daemon_refresh(d, sd);
-        }
-}
-
-static Lease *lease_of_plan(SimDaemon *d, const Request *q, Plan *plan) {
+static Lease *lease_of_plan(SimDaemon *d, const Caller *caller, const Request *q, Plan *plan) {
         Lease *l = must(calloc(1, sizeof(*l)));
 
         (void) snprintf(l->id, sizeof(l->id), "%032x", ++d->serial);
-        l->uid = 1000 + d->serial % 4;
+        l->uid = caller->uid;
         l->unit = must(strdup(""));
-        l->cgroup = must(strdup("/"));
+        l->cgroup = must(strdup(caller->cgroup));
+        l->charged = must(strdup(caller->charged));
+        l->pasids = q->pasids;
         l->hand_over = q->hand_over;
         l->restore = q->restore;
+        (void) text_copy(l->reservation, sizeof(l->reservation), simrevoke_reservation(d));
+        l->reset_set = q->reset_set;
         l->devices = TAKE_PTR(plan->devices);
         l->n_devices = plan->n_devices;
         plan->n_devices = 0;
         return l;
 }
 
-/* Parts that have neither a group nor a reset set in common can be worked on apart. */
-static void divide(Tenant *t) {
-        const Lease *l = t->lease;
-        unsigned number[TENANT_DEVICES];
-
-        for (unsigned i = 0; i < l->n_devices; i++)
-                t->part[i] = i;
-        for (size_t i = 0; i < l->n_devices; i++)
-                for (size_t j = 0; j < i; j++) {
-                        unsigned from = t->part[i], to = t->part[j];
-
-                        if (l->devices[i].group != l->devices[j].group &&
-                            !address_equal(l->devices[i].set, l->devices[j].set))
-                                continue;
-                        for (size_t k = 0; k <= i; k++)
-                                if (t->part[k] == from)
-                                        t->part[k] = to;
-                }
-        t->n_parts = 0;
-        for (unsigned i = 0; i < l->n_devices; i++)
-                number[i] = t->part[i] == i ? t->n_parts++ : number[t->part[i]];
-        memcpy(t->part, number, sizeof(unsigned) * l->n_devices);
+void daemon_divide(Tenant *t) {
+        t->n_parts = partition_devices(t->lease->devices, t->lease->n_devices, t->part);
 }
 
-/* --- preparing --- */
+static SimOutcome open_iommufd(SimDaemon *d, Tenant *t) {
+        Job *job = daemon_job(d, JOB_IOMMUFD, t->lease->hand_over);
+        SimOutcome outcome = daemon_run(d, job);
 
-static SimOutcome open_iommufd(SimDaemon *d, Tenant *t, uint32_t *ret_ioas) {
-        SimOutcome outcome;
-
-        d->job = (Job) { .kind = JOB_IOMMUFD, .hand_over = t->lease->hand_over, .iommufd = -EBADF };
-        outcome = sim_run(d->sim, &d->job);
-        t->iommufd = d->job.iommufd;
-        *ret_ioas = d->job.ioas;
+        t->iommufd = job->iommufd;
+        t->ioas = job->ioas;
         return outcome;
 }
 
@@ -293,30 +263,60 @@ static void note_isolation(SimDaemon *d, const Job *job) {
                 g->no_isolation = true;
 }
 
-static SimOutcome prepare_part(SimDaemon *d, Tenant *t, unsigned part, uint32_t ioas) {
-        Job *job = &d->job;
+/* No worker could be started. */
+static void give_up_part(SimDaemon *d, Tenant *t, Job *job, bool joins) {
+        job->result = -EWOULDBLOCK;
+        for (size_t i = 0; i < job->n_devices; i++) {
+                LeaseDevice *ld = lease_device(t->lease, job->devices[i].lease.address);
+
+                job->devices[i].untouched = ld->released = true;
+                if (!joins)
+                        ledger_device_released(&d->ledger, t->lease, ld);
+        }
+}
+
+SimOutcome daemon_prepare_part(SimDaemon *d, Tenant *t, size_t part, const AddressList *stays,
+                               const AddressList *fresh) {
+        Job *job = daemon_job(d, JOB_PREPARE, t->lease->hand_over);
         unsigned at[JOB_DEVICES_MAX];
         SimOutcome outcome;
 
-        *job = (Job) { .kind = JOB_PREPARE, .hand_over = t->lease->hand_over, .iommufd = t->iommufd, .ioas = ioas };
+        job->iommufd = t->iommufd;
+        job->ioas = t->ioas;
+        job->has_pasids = t->lease->pasids > 0;
         job->restore = t->lease->restore;
+        job->force_in_use = t->force_in_use;
+        simset_anchor(t, job);
         for (unsigned i = 0; i < t->lease->n_devices; i++) {
-                if (t->part[i] != part)
+                const LeaseDevice *ld = &t->lease->devices[i];
+
+                if (t->part[i] != part || (stays && !ld->joining))
                         continue;
                 at[job->n_devices] = i;
-                job->devices[job->n_devices++] = (JobDevice) { .lease = t->lease->devices[i], .fd = -EBADF };
+                job->devices[job->n_devices++] = (JobDevice) { .lease = *ld,
+                                                               .fd = -EBADF,
+                                                               .stays = stays && address_list_has(stays, ld->address),
+                                                               .fresh = fresh && address_list_has(fresh, ld->address) };
         }
-        outcome = sim_run(d->sim, job);
+        if (daemon_is_any_locked(d, job)) {
+                give_up_part(d, t, job, stays);
+                return SIM_DONE;
+        }
+        outcome = daemon_run(d, job);
+        /* A plan made of old facts is found out by the worker, but not by whoever rolls back after its death. */
+        for (size_t i = 0; i < job->n_devices && outcome != SIM_DONE && t->stale; i++)
+                model_home(&d->model, sim_device(d->sim, job->devices[i].lease.address))->swapped = true;
         if (outcome != SIM_DONE)
                 return outcome;
         model_check_prepared(&d->model, job);
         for (size_t i = 0; i < job->n_devices; i++) {
                 LeaseDevice *ld = &t->lease->devices[at[i]];
 
+                /* Without a descriptor there will be no close, whatever "opened" says; nor after it was pulled meanwhile. */
+                job->devices[i].lease.closed = ld->closed || job->result < 0;
                 *ld = job->devices[i].lease;
                 t->fds[at[i]] = job->devices[i].fd;
-                ld->closed = job->result < 0; /* there is no descriptor, whatever "opened" says */
-                if (job->result < 0 && ld->released)
+                if (job->result < 0 && ld->released && !stays)
                         ledger_device_released(&d->ledger, t->lease, ld);
         }
         if (job->result < 0)
@@ -325,7 +325,7 @@ static SimOutcome prepare_part(SimDaemon *d, Tenant *t, unsigned part, uint32_t 
 }
 
 /* Parts whose worker was never started have nothing to give back. */
-static void spare_parts_from(SimDaemon *d, Tenant *t, unsigned part) {
+static void spare_parts_from(SimDaemon *d, Tenant *t, size_t part) {
         for (size_t i = 0; i < t->lease->n_devices; i++)
                 if (t->part[i] >= part)
                         ledger_device_released(&d->ledger, t->lease, &t->lease->devices[i]);
@@ -334,18 +334,15 @@ static void spare_parts_from(SimDaemon *d, Tenant *t, unsigned part) {
 /* Returns true if all parts are ready. *ret_crashed: the daemon died with its worker. */
 static bool prepare(SimDaemon *d, Tenant *t, bool *ret_crashed) {
         bool ready = true;
-        uint32_t ioas = 0;
 
-        for (unsigned i = 0; i <= t->n_parts && ready; i++) {
+        for (size_t i = 0; i <= t->n_parts && ready; i++) {
                 SimOutcome outcome;
 
-                if (i == 0 && t->lease->hand_over == HAND_OVER_NONE)
+                if (i == 0 && (t->lease->hand_over == HAND_OVER_NONE || t->lease->hand_over == HAND_OVER_NODE))
                         continue;
-                outcome = i == 0 ? open_iommufd(d, t, &ioas) : prepare_part(d, t, i - 1, ioas);
-                d->n_hung += outcome == SIM_HUNG;
-                d->n_died += outcome == SIM_DIED;
-                ready = outcome == SIM_DONE && d->job.result >= 0;
-                if (d->sim->rate > 0 && daemon_below(d, outcome == SIM_DIED ? 2 : 200) == 0) {
+                outcome = i == 0 ? open_iommufd(d, t) : daemon_prepare_part(d, t, i - 1, NULL, NULL);
+                ready = outcome == SIM_DONE && d->jobs[d->depth].result >= 0;
+                if (d->sim->rate > 0 && d->depth == 0 && daemon_below(d, outcome == SIM_DIED ? 2 : 200) == 0) {
                         *ret_crashed = true;
                         return false;
                 }
@@ -355,39 +352,49 @@ static bool prepare(SimDaemon *d, Tenant *t, bool *ret_crashed) {
         return ready;
 }
 
-static Tenant *add_tenant(SimDaemon *d, Lease *l) {
+static Tenant *add_tenant(SimDaemon *d, Lease *l, bool force_in_use) {
         Tenant **grown = must(reallocarray(d->tenants, d->n_tenants + 1, sizeof(*grown))), *t;
 
         t = must(calloc(1, sizeof(*t)));
         d->tenants = grown;
         grown[d->n_tenants++] = t;
         t->lease = l;
+        t->stale = d->stale;
+        t->n_hotplugs = d->sim->n_hotplugs;
+        t->force_in_use = force_in_use;
         t->serial = d->serial;
-        t->client = d->next_pid++;
+        t->client = simrevoke_process(d, l->uid, l->cgroup);
+        l->pid = t->client;
+        l->process = daemon_below(d, 8) == 0 ? 0 : d->next_process; /* 0: before Linux 6.9 */
         t->iommufd = -EBADF;
         for (size_t i = 0; i < TENANT_DEVICES; i++)
                 t->fds[i] = -EBADF;
-        divide(t);
+        daemon_divide(t);
         return t;
 }
 
-static void take_over(SimDaemon *d, Lease *l) {
+static void take_over(SimDaemon *d, Lease *l, bool force_in_use) {
         Tenant *t;
         bool crashed = false, ready;
 
+        simvirtual_give_tokens(d, l->devices, l->n_devices);
         if (ledger_open(&d->ledger, l) < 0) {
                 model_found(&d->model, FLAW_REFUSED, NULL, "examine() allowed what the ledger refuses");
                 lease_free(l);
                 return;
         }
-        t = add_tenant(d, l);
+        t = add_tenant(d, l, force_in_use);
         daemon_save(t);
         d->n_leases++;
+        t->busy = true;
         ready = prepare(d, t, &crashed);
+        t->busy = false;
         if (crashed)
                 daemon_restart(d);
         else if (ready) {
                 ledger_activate(&d->ledger, t->lease);
+                simset_check(d, t);
+                simpasid_tell(d, t);
                 daemon_save(t);
         } else {
                 d->n_failed++;
@@ -398,28 +405,26 @@ static void take_over(SimDaemon *d, Lease *l) {
 }
 
 bool daemon_acquire(SimDaemon *d) {
-        const World world = { &d->ledger.inventory, &d->config, &d->variants };
-        const Caller caller = { .unit = "", .cgroup = "/", .memlock = UINT64_MAX };
-        const Usage usage = ledger_usage(&d->ledger, 0);
-        Findings findings = {};
+        const char *cgroup = simquota_cgroup(d);
+        const Caller root = {}, caller = { .uid = 1000 + daemon_below(d, 4),
+                                           .unit = "",
+                                           .cgroup = cgroup,
+                                           .charged = cgroup,
+                                           .memlock = UINT64_MAX,
+                                           .asker = &root };
         Plan plan = {};
         Request request;
         bool allowed;
 
-        build_request(d, &request);
+        daemon_build_request(d, daemon_below(d, (unsigned) d->sim->n_devices), daemon_below(d, _HAND_OVER_MAX),
+                             &request);
         if (request.devices.n == 0)
                 return false;
-        /* A plan made of old facts is found out by the worker, but not by whoever rolls back after a death. */
-        if (d->sim->rate > 0 || daemon_below(d, 20) != 0)
-                refresh_scope(d, &request);
-        if (examine(&world, &caller, &usage, &request, &plan, &findings) < 0)
-                abort();
-        allowed = !findings_first_block(&findings) && plan.n_devices <= TENANT_DEVICES;
+        allowed = daemon_examine(d, &caller, &request, &plan) && plan.n_devices <= TENANT_DEVICES;
         if (allowed)
-                take_over(d, lease_of_plan(d, &request, &plan));
+                take_over(d, lease_of_plan(d, &caller, &request, &plan), request.force_in_use);
         else
                 d->n_refused++;
         plan_clear(&plan);
-        findings_clear(&findings);
         return allowed;
 }

@@ -1,31 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "sim/simkernel.h"
+#include "sim/simops.h"
 #include "util/text.h"
-
-uint64_t sim_random(uint64_t *state) {
-        /* splitmix64: every seed is good, also 0 */
-        uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-
-        z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-        z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-        return z ^ z >> 31;
-}
-
-unsigned sim_below(uint64_t *state, unsigned n) {
-        return (unsigned) ((sim_random(state) >> 32) * n >> 32);
-}
-
-const char *sim_breach_to_string(SimBreach b) {
-        static const char *const names[_SIM_BREACH_MAX] = {
-                [SIM_BREACH_RESET_ON_HOST] = "a device was reset under its host driver",
-                [SIM_BREACH_RESET_OPEN] = "a device was reset while somebody had it open",
-                [SIM_BREACH_DIRTY] = "a host driver got a device that was not reset after a client",
-                [SIM_BREACH_BAD_CLOSE] = "a descriptor was closed that is not open",
-                [SIM_BREACH_WORKER_LEAK] = "a worker ended with a descriptor that nobody knows",
-        };
-
-        return b < _SIM_BREACH_MAX && names[b] ? names[b] : "no breach";
-}
+#include "worker/work.h"
 
 void sim_plan_fault(Sim *s, unsigned at, SimFault fault, int error) {
         s->planned = fault;
@@ -35,28 +11,28 @@ void sim_plan_fault(Sim *s, unsigned at, SimFault fault, int error) {
 
 /* --- entering and leaving an operation --- */
 
-static Sim *sim_of(Kernel *k) {
-        return (Sim *) k;
+int sim_caller(const Sim *s) {
+        return s->worker ? s->worker->pid : SIM_PID_WORKER;
 }
 
-static int leave(Sim *s, int result) {
-        if (s->in_job)
-                s->trace[(s->n_trace - 1) % SIM_TRACE].result = result;
+int sim_leave(Sim *s, int result) {
+        if (s->worker)
+                s->trace[s->worker->at % SIM_TRACE].result = result;
         return result;
 }
 
-/* The worker that came upon a lock: it waits for the device's holder, and is killed while it does. */
-static _Noreturn void hang(Sim *s, const SimDevice *d) {
-        leave(s, -EDEADLK);
-        for (int fd = -1; (fd = sim_next_fd(s, SIM_PID_WORKER, fd)) >= 0;)
+_Noreturn void sim_hang(Sim *s, const SimDevice *d) {
+        sim_leave(s, -EDEADLK);
+        s->hung_at = d;
+        for (int fd = -1; (fd = sim_next_fd(s, s->worker->pid, fd)) >= 0;)
                 if (d)
                         s->fds[fd].pid = SIM_PID_HUNG + (int) (d - s->devices);
-        longjmp(s->escape, SIM_HUNG);
+        longjmp(s->worker->escape, SIM_HUNG);
 }
 
-static void wait_for_lock(Sim *s, const SimDevice *d) {
-        if (s->in_job && d->lock != SIM_UNLOCKED)
-                hang(s, d);
+void sim_wait_for_lock(Sim *s, const SimDevice *d) {
+        if (s->worker && d->lock != SIM_UNLOCKED)
+                sim_hang(s, d);
 }
 
 static SimFault draw_fault(Sim *s) {
@@ -66,8 +42,12 @@ static SimFault draw_fault(Sim *s) {
                 return s->planned;
         if (s->rate == 0 || sim_below(&s->random, s->rate) != 0)
                 return SIM_FAULT_NONE;
-        n = sim_below(&s->random, 20);
-        return n < 12 ? SIM_FAULT_ERRNO : n < 15 ? SIM_FAULT_DEATH : n < 18 ? SIM_FAULT_HANG : SIM_FAULT_VANISH;
+        n = sim_below(&s->random, 24);
+        return n < 12   ? SIM_FAULT_ERRNO
+               : n < 15 ? SIM_FAULT_DEATH
+               : n < 18 ? SIM_FAULT_HANG
+               : n < 20 ? SIM_FAULT_VANISH
+                        : SIM_FAULT_DELAY;
 }
 
 static int draw_error(Sim *s, bool binding) {
@@ -79,18 +59,34 @@ static int draw_error(Sim *s, bool binding) {
         return -errors[sim_below(&s->random, ARRAY_SIZE(errors) - !binding)];
 }
 
+/* Others run meanwhile, and to them it is no worker that asks. */
+static void take_long(Sim *s) {
+        SimWorker *asleep = s->worker;
+        unsigned ops = s->job_ops;
+
+        if (!s->delayed)
+                return;
+        s->worker = NULL;
+        s->delayed(s->userdata);
+        s->worker = asleep;
+        s->job_ops = ops;
+}
+
 static int inject(Sim *s, SimFault fault, SimDevice *d, bool binding) {
         s->n_faults[fault]++;
         switch (fault) {
         case SIM_FAULT_ERRNO:
                 return draw_error(s, binding);
         case SIM_FAULT_DEATH:
-                leave(s, -ESHUTDOWN);
-                longjmp(s->escape, SIM_DIED);
+                sim_leave(s, -ESHUTDOWN);
+                longjmp(s->worker->escape, SIM_DIED);
         case SIM_FAULT_HANG:
                 if (d && d->present && d->lock == SIM_UNLOCKED)
                         d->lock = SIM_LOCKED_BY_FAULT;
-                hang(s, d);
+                sim_hang(s, d);
+        case SIM_FAULT_DELAY:
+                take_long(s);
+                return 0;
         case SIM_FAULT_VANISH:
                 if (d)
                         sim_vanish(s, d);
@@ -100,13 +96,13 @@ static int inject(Sim *s, SimFault fault, SimDevice *d, bool binding) {
         }
 }
 
-/* Every operation begins here. Returns a negative errno to fail with. */
-static int enter(Sim *s, const char *op, SimDevice *d) {
+int sim_enter(Sim *s, const char *op, SimDevice *d) {
         SimFault fault;
 
-        if (!s->in_job)
+        if (!s->worker)
                 return 0;
-        s->trace[s->n_trace++ % SIM_TRACE] =
+        s->worker->at = s->n_trace++;
+        s->trace[s->worker->at % SIM_TRACE] =
                 (SimTrace) { .op = op, .address = d ? d->facts.address : (Address) {}, .job = s->n_jobs };
         s->n_ops++;
         s->job_ops++;
@@ -119,310 +115,86 @@ static int enter(Sim *s, const char *op, SimDevice *d) {
         return fault == SIM_FAULT_NONE ? 0 : inject(s, fault, d, streq(op, "bind"));
 }
 
-static int enter_device(Sim *s, const char *op, Address a, SimDevice **ret) {
+int sim_enter_device(Sim *s, const char *op, Address a, SimDevice **ret) {
         int r;
 
         *ret = sim_device(s, a);
-        r = enter(s, op, *ret);
+        r = sim_enter(s, op, *ret);
         if (r < 0)
                 return r;
         return *ret && (*ret)->present ? 0 : -ENODEV;
 }
 
-static SimDevice *device_of_fd(Sim *s, int fd) {
-        const SimFile *f = sim_file(s, fd);
-
-        return f && f->device >= 0 ? &s->devices[f->device] : NULL;
-}
-
-/* --- looking --- */
-
-static int op_list_devices(Kernel *k, Address **ret, size_t *ret_n) {
-        Sim *s = sim_of(k);
-        Address *list = calloc(s->n_devices + 1, sizeof(*list));
-        size_t n = 0;
-
-        if (!list)
-                return -ENOMEM;
-        for (size_t i = 0; i < s->n_devices; i++)
-                if (s->devices[i].present)
-                        list[n++] = s->devices[i].facts.address;
-        *ret = list;
-        *ret_n = n;
-        return 0;
-}
-
-static int op_read_device(Kernel *k, Address a, DeviceFacts *ret) {
-        Sim *s = sim_of(k);
-        SimDevice *d;
-        int r = enter_device(s, "read_device", a, &d);
-
-        if (r < 0)
-                return leave(s, r);
-        *ret = d->facts;
-        ret->group = s->groups[d->group].id;
-        (void) text_copy(ret->driver, sizeof(ret->driver), sim_driver_name(s, d));
-        (void) text_copy(ret->driver_override, sizeof(ret->driver_override), d->override);
-        ret->driver_kind = isempty(ret->driver) ? DRIVER_NONE : sim_driver_kind(s, d);
-        if (ret->driver_kind == DRIVER_VFIO && !s->no_iommufd) {
-                (void) text_copy(ret->cdev, sizeof(ret->cdev), "vfio0");
-                ret->cdev_number = (uint64_t) (d - s->devices) + 1;
-        }
-        return leave(s, 0);
-}
-
-static int op_read_group(Kernel *k, int group, GroupFacts *ret) {
-        Sim *s = sim_of(k);
-        const SimGroup *g;
-
-        if (group < 0 || (size_t) group >= s->n_ids)
-                return -ENOENT;
-        g = &s->groups[s->group_of_id[group]];
-        if (g->id != group || g->n_present == 0)
-                return -ENOENT;
-        *ret = (GroupFacts) { .id = group, .type = "DMA-FQ" };
-        if (g->direct)
-                ret->regions[ret->n_regions++] = (ReservedRegion) { 0x1000, 0x1fff, "direct" };
-        return 0;
-}
-
-static int op_read_host_uses(Kernel *k _unused_, Address a _unused_, HostUses *ret) {
-        *ret = (HostUses) {};
-        return 0;
-}
-
-static int op_read_platform(Kernel *k, Platform *ret) {
-        bool has = !sim_of(k)->no_iommufd;
-
-        *ret = (Platform) { .iommu = true, .iommufd = has, .cdev = has, .container = true };
-        return 0;
-}
-
-/* --- drivers --- */
-
-static int op_load_module(Kernel *k, const char *module, char driver[NAME_MAX_LEN]) {
-        Sim *s = sim_of(k);
-        int r = enter(s, "load_module", NULL);
-
-        if (r < 0)
-                return leave(s, r);
-        r = sim_load(s, module);
-        if (r < 0)
-                return leave(s, r);
-        (void) text_copy(driver, NAME_MAX_LEN, s->drivers[r].name);
-        return leave(s, 0);
-}
-
-static int op_set_override(Kernel *k, Address a, const char *driver) {
-        Sim *s = sim_of(k);
-        SimDevice *d;
-        int r = enter_device(s, "set_override", a, &d);
-
-        /* Takes a lock of its own, not the device's (Linux 7.2): it does not wait for an unbind. */
-        if (r >= 0)
-                (void) text_copy(d->override, sizeof(d->override), driver);
-        return leave(s, r);
-}
-
-static int op_unbind(Kernel *k, Address a) {
-        Sim *s = sim_of(k);
-        SimDevice *d;
-        int r = enter_device(s, "unbind", a, &d);
-
-        if (r < 0)
-                return leave(s, r);
-        /* Without the driver's link there is no "unbind" to write to, whoever holds the lock. */
-        if (d->driver < 0 || d->unbinding)
-                return leave(s, 0);
-        wait_for_lock(s, d);
-        sim_unbind(s, d);
-        wait_for_lock(s, d);
-        return leave(s, 0);
-}
-
-static int op_bind(Kernel *k, Address a, const char *driver) {
-        Sim *s = sim_of(k);
-        SimDevice *d;
-        int n, r = enter_device(s, "bind", a, &d);
-
-        if (r < 0)
-                return leave(s, r);
-        if (streq(sim_driver_name(s, d), driver))
-                return leave(s, 0);
-        n = sim_driver(s, driver);
-        if (n < 0 || !s->drivers[n].loaded)
-                return leave(s, -ENOENT);
-        if (!sim_matches(s, d, n))
-                return leave(s, -ENODEV);
-        wait_for_lock(s, d);
-        return leave(s, d->driver >= 0 ? -EBUSY : sim_attach_driver(s, d, n));
-}
-
-static int op_probe(Kernel *k, Address a) {
-        Sim *s = sim_of(k);
-        SimDevice *d;
-        int r = enter_device(s, "probe", a, &d);
-
-        if (r < 0)
-                return leave(s, r);
-        wait_for_lock(s, d);
-        sim_probe(s, d);
-        return leave(s, 0);
-}
-
-static int op_reset(Kernel *k, Address a) {
-        Sim *s = sim_of(k);
-        SimDevice *d;
-        int r = enter_device(s, "reset", a, &d);
-
-        if (r < 0)
-                return leave(s, r);
-        if (isempty(d->facts.reset_methods))
-                return leave(s, -ENOTTY);
-        wait_for_lock(s, d);
-        if (sim_driver_kind(s, d) == DRIVER_HOST)
-                sim_breach(s, SIM_BREACH_RESET_ON_HOST, d);
-        if (d->n_open > 0)
-                sim_breach(s, SIM_BREACH_RESET_OPEN, d);
-        d->dirty = false;
-        return leave(s, 0);
-}
-
-static int op_reset_bus(Kernel *k, Address a) {
-        Sim *s = sim_of(k);
-        SimDevice *d;
-        int r = enter_device(s, "reset_bus", a, &d);
-
-        if (r < 0)
-                return leave(s, r);
-        if (d->facts.on_root_bus || d->facts.virtual_function)
-                return leave(s, -ENOTTY);
-        for (size_t i = 0; i < s->n_devices; i++) {
-                SimDevice *o = &s->devices[i];
-
-                if (!o->present || o->facts.virtual_function || o->facts.address.bus != a.bus ||
-                    o->facts.address.domain != a.domain)
-                        continue;
-                if (sim_driver_kind(s, o) == DRIVER_HOST)
-                        sim_breach(s, SIM_BREACH_RESET_ON_HOST, o);
-                if (o->n_open > 0)
-                        sim_breach(s, SIM_BREACH_RESET_OPEN, o);
-                o->dirty = false;
-        }
-        return leave(s, 0);
-}
-
-static int op_find_holders(Kernel *k, Address a, Holders *ret) {
-        Sim *s = sim_of(k);
-        SimDevice *d;
-        int r = enter_device(s, "find_holders", a, &d);
-
-        *ret = (Holders) {};
-        if (r >= 0)
-                sim_find_holders(s, d, ret);
-        return leave(s, r < 0 ? r : 0);
-}
-
-/* --- descriptors --- */
-
-static int op_open_iommufd(Kernel *k, bool per_process _unused_) {
-        Sim *s = sim_of(k);
-        int r = enter(s, "open_iommufd", NULL);
-
-        return leave(s, r < 0 ? r : s->no_iommufd ? -ENOENT : sim_open_iommufd(s, SIM_PID_WORKER));
-}
-
-static bool has_node(const Sim *s, const SimDevice *d) {
-        return !s->no_iommufd && !d->unbinding && sim_driver_kind(s, d) == DRIVER_VFIO;
-}
-
-static int op_watch_cdev(Kernel *k, Address a, int inotify_fd _unused_) {
-        Sim *s = sim_of(k);
-        SimDevice *d;
-        int r = enter_device(s, "watch_cdev", a, &d);
-
-        if (r < 0)
-                return leave(s, r);
-        if (!has_node(s, d))
-                return leave(s, -ENOENT);
-        if (d->watch == 0)
-                d->watch = ++s->watches;
-        return leave(s, d->watch);
-}
-
-static int op_open_cdev(Kernel *k, Address a) {
-        Sim *s = sim_of(k);
-        SimDevice *d;
-        int r = enter_device(s, "open_cdev", a, &d);
-
-        if (r < 0)
-                return leave(s, r);
-        return leave(s, has_node(s, d) ? sim_open_device(s, d, SIM_PID_WORKER) : -ENOENT);
-}
-
-static int op_bind_iommufd(Kernel *k, int device_fd, int iommufd, BoundFacts *ret) {
-        Sim *s = sim_of(k);
-        int r = enter(s, "bind_iommufd", device_of_fd(s, device_fd));
-
-        return leave(s, r < 0 ? r : sim_bind(s, device_fd, iommufd, ret));
-}
-
-static int op_alloc_ioas(Kernel *k, int iommufd, uint32_t *ret_ioas) {
-        Sim *s = sim_of(k);
-        int r = enter(s, "alloc_ioas", NULL);
-        SimFile *f = sim_file(s, iommufd);
-
-        if (r < 0)
-                return leave(s, r);
-        if (!f || f->device >= 0)
-                return leave(s, -EBADF);
-        *ret_ioas = ++f->next_id;
-        return leave(s, 0);
-}
-
-static int op_attach(Kernel *k, int device_fd, uint32_t *pt) {
-        Sim *s = sim_of(k);
-        int r = enter(s, "attach", device_of_fd(s, device_fd));
-
-        return leave(s, r < 0 ? r : sim_attach(s, device_fd, pt));
-}
-
-static void op_close_fd(Kernel *k, int fd) {
-        Sim *s = sim_of(k);
-
-        /* It cannot fail, but the worker can die here. */
-        (void) enter(s, "close_fd", device_of_fd(s, fd));
-        (void) leave(s, sim_close(s, fd));
-}
-
-const KernelOps sim_ops; /* for sim-topology.c */
 const KernelOps sim_ops = {
-        .list_devices = op_list_devices,
-        .read_device = op_read_device,
-        .read_group = op_read_group,
-        .read_host_uses = op_read_host_uses,
-        .read_platform = op_read_platform,
-        .load_module = op_load_module,
-        .set_override = op_set_override,
-        .unbind = op_unbind,
-        .bind = op_bind,
-        .probe = op_probe,
-        .reset = op_reset,
-        .reset_bus = op_reset_bus,
-        .find_holders = op_find_holders,
-        .open_iommufd = op_open_iommufd,
-        .watch_cdev = op_watch_cdev,
-        .open_cdev = op_open_cdev,
-        .bind_iommufd = op_bind_iommufd,
-        .alloc_ioas = op_alloc_ioas,
-        .attach = op_attach,
-        .close_fd = op_close_fd,
+        .list_devices = sim_op_list_devices,
+        .read_device = sim_op_read_device,
+        .read_group = sim_op_read_group,
+        .read_host_uses = sim_op_read_host_uses,
+        .read_platform = sim_op_read_platform,
+        .virtual_function = sim_op_virtual_function,
+        .is_registered = sim_op_is_registered,
+        .check_fd = sim_op_check_fd,
+        .set_node_user = sim_op_set_node_user,
+        .load_module = sim_op_load_module,
+        .set_override = sim_op_set_override,
+        .unbind = sim_op_unbind,
+        .bind = sim_op_bind,
+        .probe = sim_op_probe,
+        .reset = sim_op_reset,
+        .reset_bus = sim_op_reset_bus,
+        .read_pasid_bits = sim_op_read_pasid_bits,
+        .find_holders = sim_op_find_holders,
+        .open_process = sim_op_open_process,
+        .kill_process = sim_op_kill_process,
+        .kill_cgroup = sim_op_kill_cgroup,
+        .request_device = sim_op_request_device,
+        .set_autoprobe = sim_op_set_autoprobe,
+        .set_virtual_functions = sim_op_set_virtual_functions,
+        .open_iommufd = sim_op_open_iommufd,
+        .watch_cdev = sim_op_watch_cdev,
+        .open_cdev = sim_op_open_cdev,
+        .bind_iommufd = sim_op_bind_iommufd,
+        .alloc_ioas = sim_op_alloc_ioas,
+        .attach = sim_op_attach,
+        .alloc_pasid_table = sim_op_alloc_pasid_table,
+        .attach_pasid = sim_op_attach_pasid,
+        .detach_pasid = sim_op_detach_pasid,
+        .reset_open = sim_op_reset_open,
+        .hot_reset = sim_op_hot_reset,
+        .close_fd = sim_op_close_fd,
+        .open_container = sim_op_open_container,
+        .watch_group = sim_op_watch_group,
+        .open_group = sim_op_open_group,
+        .set_container = sim_op_set_container,
+        .open_by_group = sim_op_open_by_group,
+        .gate_load = sim_op_gate_load,
+        .gate_open = sim_op_gate_open,
+        .gate_unload = sim_op_gate_unload,
+        .gate_set_lease = sim_op_gate_set_lease,
+        .gate_drop_lease = sim_op_gate_drop_lease,
+        .gate_read_lease = sim_op_gate_read_lease,
+        .gate_read_level = sim_op_gate_read_level,
+        .gate_list_leases = sim_op_gate_list_leases,
+        .gate_set_limit = sim_op_gate_set_limit,
+        .gate_keep_limits = sim_op_gate_keep_limits,
+        .gate_note_nodes = sim_op_gate_note_nodes,
 };
 
 /* --- jobs --- */
 
+/* What a job is to close goes with it. */
+static void begin_worker(Sim *s, const SimWorker *w, const Job *job) {
+        if (job->kind != JOB_CLOSE)
+                return;
+        if (job->iommufd >= 0)
+                s->fds[job->iommufd].pid = w->pid;
+        for (size_t i = 0; i < job->n_devices; i++)
+                if (job->devices[i].fd >= 0)
+                        s->fds[job->devices[i].fd].pid = w->pid;
+}
+
 /* What the worker tells of goes to the daemon, the rest is closed by its end. */
-static void end_worker(Sim *s, Job *job, bool done) {
+static void end_worker(Sim *s, const SimWorker *w, Job *job, bool done) {
         if (done && job->kind == JOB_IOMMUFD && job->iommufd >= 0)
                 s->fds[job->iommufd].pid = SIM_PID_DAEMON;
         else if (job->kind == JOB_IOMMUFD)
@@ -435,15 +207,15 @@ static void end_worker(Sim *s, Job *job, bool done) {
                 else
                         d->fd = -EBADF;
         }
-        if (done && sim_next_fd(s, SIM_PID_WORKER, -1) >= 0)
+        if (done && sim_next_fd(s, w->pid, -1) >= 0)
                 sim_breach(s, SIM_BREACH_WORKER_LEAK, NULL);
-        sim_client_die(s, SIM_PID_WORKER);
+        sim_client_die(s, w->pid);
 }
 
 static SimOutcome run_or_escape(Sim *s, Job *job) {
-        switch (setjmp(s->escape)) {
+        switch (setjmp(s->worker->escape)) {
         case 0:
-                job_run(&s->kernel, job);
+                work_run(&s->kernel, job);
                 return SIM_DONE;
         case SIM_HUNG:
                 return SIM_HUNG;
@@ -453,15 +225,19 @@ static SimOutcome run_or_escape(Sim *s, Job *job) {
 }
 
 SimOutcome sim_run(Sim *s, Job *job) {
+        SimWorker worker = { .job = job, .pid = SIM_PID_WORKER + (int) s->n_workers };
         SimOutcome outcome;
 
         s->n_jobs++;
+        s->n_workers++;
         s->job_ops = 0;
-        s->in_job = true;
+        s->worker = &worker;
+        begin_worker(s, &worker, job);
         outcome = run_or_escape(s, job);
-        s->in_job = false;
+        s->worker = NULL;
+        s->n_workers--;
         if (outcome != SIM_DONE)
                 job->result = -ECHILD;
-        end_worker(s, job, outcome == SIM_DONE);
+        end_worker(s, &worker, job, outcome == SIM_DONE);
         return outcome;
 }

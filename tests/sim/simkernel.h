@@ -1,165 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-#include <setjmp.h>
-
-#include "kernel/kernel.h"
-#include "worker/job.h"
+#include "sim/simtypes.h"
 
 /* A machine in memory behind the table of kernel operations: devices, drivers, IOMMU groups, descriptors and who holds
- * them, by the rules of Linux 7.2. Nothing in it is hidden: tests look at the truth to judge what the daemon believes.
+ * them, by the rules of Linux 7.2.
  *
- * An operation that would block for ever leaves job_run() by longjmp, as a worker would that is killed while it sleeps
- * in the kernel: what was done stays done. The worker logic allocates nothing, so nothing is lost by that. */
-
-/* Processes. Clients are numbered from SIM_PID_CLIENT on. */
-enum {
-        SIM_PID_FLIGHT, /* no process: the descriptor lies in a socket's queue */
-        SIM_PID_DAEMON,
-        SIM_PID_WORKER,
-        SIM_PID_FOREIGN, /* somebody who has nothing to do with us */
-        SIM_PID_CLIENT = 100,
-        SIM_PID_HUNG = 1 << 24, /* + device: a killed worker that the kernel does not let die yet */
-};
-
-typedef enum SimFault {
-        SIM_FAULT_NONE,
-        SIM_FAULT_ERRNO,  /* the operation fails and has no effect */
-        SIM_FAULT_HANG,   /* the operation sleeps, with the device locked, until sim_unlock() */
-        SIM_FAULT_VANISH, /* the device is pulled just before */
-        SIM_FAULT_DEATH,  /* the worker is killed just before */
-        _SIM_FAULT_MAX,
-} SimFault;
-
-typedef enum SimOutcome {
-        SIM_DONE = 1, /* the job has a result */
-        SIM_HUNG,     /* it has none: its worker sleeps in the kernel */
-        SIM_DIED,     /* it has none: its worker was killed */
-} SimOutcome;
-
-/* What went wrong in the machine and no return value tells. */
-typedef enum SimBreach {
-        SIM_BREACH_NONE,
-        SIM_BREACH_RESET_ON_HOST, /* a device was reset under its host driver */
-        SIM_BREACH_RESET_OPEN,    /* a device was reset while somebody had it open */
-        SIM_BREACH_DIRTY,         /* a host driver got a device as a client left it, though it can be reset */
-        SIM_BREACH_BAD_CLOSE,     /* a descriptor was closed that is not open */
-        SIM_BREACH_WORKER_LEAK,   /* a worker ended with a descriptor that it has not told of */
-        _SIM_BREACH_MAX,
-} SimBreach;
-
-typedef enum SimLock {
-        SIM_UNLOCKED,
-        SIM_LOCKED_BY_FILES, /* unbind waits for the last descriptor */
-        SIM_LOCKED_BY_FAULT, /* until sim_unlock() */
-} SimLock;
-
-typedef struct SimDriver {
-        char name[NAME_MAX_LEN], module[NAME_MAX_LEN];
-        DriverKind kind;
-        bool loaded;
-        bool missing; /* there is no such module to load */
-} SimDriver;
-
-typedef struct SimGroup {
-        int id;
-        unsigned n_present; /* members that are there */
-        unsigned n_host;    /* members under a driver that uses the DMA API */
-        uint64_t owner;     /* serial of the iommufd that claims it, 0 for none */
-        unsigned n_claims;  /* bound devices */
-        bool direct;        /* has a direct region */
-        bool no_isolation;  /* interrupts are not isolated */
-} SimGroup;
-
-typedef struct SimDevice {
-        DeviceFacts facts; /* what never changes of them */
-        int group;
-        int host;        /* driver that has the device in its table, -1 for none */
-        int variant;     /* VFIO variant driver that takes it, -1 for none */
-        bool dynamic_id; /* vfio-pci was told to take it (new_id, vfio-pci.ids=) */
-        int driver;      /* -1 for none */
-        char override[NAME_MAX_LEN];
-        bool present;
-        bool unbinding; /* its driver is letting go of it: sysfs shows none any more */
-        SimLock lock;
-        unsigned generation; /* of its registration with VFIO */
-        int watch;           /* inotify watch on its node, 0 for none */
-        unsigned n_open;     /* open files */
-        int first_file;      /* of its list, -1 at the end */
-        int bound_file;      /* -1 for none */
-        bool dirty;          /* a client had it since the last reset */
-} SimDevice;
-
-typedef struct SimFile {
-        int device; /* -1: an iommufd */
-        unsigned generation;
-        uint64_t serial; /* of an iommufd */
-        uint64_t bound;  /* serial of the iommufd that the device is bound to, 0 for none */
-        unsigned n_fds;
-        uint32_t next_id; /* of an iommufd's objects */
-        uint32_t attached;
-        unsigned tag;       /* for tests: the lease that it was opened for */
-        int next_of_device; /* also chains the unused ones */
-} SimFile;
-
-typedef struct SimFd {
-        int file; /* -1: not open */
-        int pid;
-} SimFd;
-
-#define SIM_TRACE 64 /* a power of two */
-
-typedef struct SimTrace {
-        const char *op;
-        Address address;
-        int result;
-        unsigned long job;
-} SimTrace;
-
-typedef struct Sim {
-        Kernel kernel;
-        uint64_t random;
-        SimDevice *devices; /* in the order of their addresses */
-        size_t n_devices;
-        SimGroup *groups;
-        size_t n_groups;
-        int *group_of_id;
-        size_t n_ids;
-        SimDriver *drivers;
-        size_t n_drivers;
-        bool no_iommufd;
-
-        SimFile *files;
-        size_t n_files;
-        int unused_file;
-        SimFd *fds;
-        size_t n_fds, first_unused;
-        uint64_t serial;
-        int watches;
-
-        bool in_job;
-        jmp_buf escape;
-        unsigned long n_hotplugs; /* devices that came or went */
-        unsigned long n_jobs, n_ops, n_faults[_SIM_FAULT_MAX];
-        unsigned job_ops; /* of this job */
-        SimFault planned; /* at operation planned_at of every job, until it is called off; operations count from 1 */
-        unsigned planned_at;
-        int planned_error;
-        unsigned rate; /* one fault in so many operations, 0 for none */
-        unsigned n_breaches[_SIM_BREACH_MAX];
-        Address breached; /* the last one */
-        SimTrace trace[SIM_TRACE];
-        unsigned long n_trace;
-
-        /* Told when the last descriptor of a watched device's file is closed, and when the kernel has bound a driver by
-         * itself. */
-        void (*on_close)(void *userdata, Address a, int watch);
-        void (*on_probed)(void *userdata, SimDevice *d);
-        /* Called in the middle of jobs, once in so many operations: the rest of the world does not wait. */
-        void (*meanwhile)(void *userdata);
-        unsigned meanwhile_rate;
-        void *userdata;
-} Sim;
+ * An operation that would block for ever leaves work_run() by longjmp, as a worker would that is killed while it sleeps
+ * in the kernel: what was done stays done, and what it had allocated, which is nothing but a list of devices now and then, is lost. */
 
 /* simkernel.c: the operations and the running of jobs */
 SimOutcome sim_run(Sim *s, Job *job);
@@ -187,12 +35,32 @@ void sim_vanish(Sim *s, SimDevice *d);
 /* Puts it back, if every descriptor of the one that was pulled is closed. regroup: with another group number, maybe. */
 bool sim_appear(Sim *s, SimDevice *d, bool regroup);
 void sim_breach(Sim *s, SimBreach b, const SimDevice *d);
+bool sim_has_node(const Sim *s, const SimDevice *d); /* a VFIO character device */
+uint64_t sim_cdev_number(const Sim *s, const SimDevice *d);
+
+/* sim-virtual.c: SR-IOV */
+SimDevice *sim_physical_function(Sim *s, const SimDevice *d); /* NULL if it is no virtual one */
+/* The i-th of those that are or could be there; NULL at the end. */
+SimDevice *sim_virtual_function(Sim *s, const SimDevice *pf, unsigned i);
+/* The first n of those. */
+#define SIM_FOREACH_FUNCTION(s, pf, n, vf)                                                                             \
+        for (unsigned _i_##vf = 0; _i_##vf < (n) && ((vf) = sim_virtual_function(s, pf, _i_##vf)); _i_##vf++)
+/* held: the one whose holder the kernel waits for. */
+int sim_set_virtual_functions(Sim *s, SimDevice *pf, uint32_t n, SimDevice **ret_held);
+/* A physical function takes the token; a virtual one whose physical one is on VFIO wants that one: -EACCES. */
+int sim_show_token(Sim *s, SimDevice *d, const char *vf_token);
+void sim_remove_virtual_functions(Sim *s, SimDevice *pf, SimDevice **ret_held);
+void sim_forget_virtual_functions(Sim *s, SimDevice *pf); /* without a wait: it is pulled, or none of them is held */
 
 /* sim-file.c: descriptors, and what processes do with them */
 int sim_open_device(Sim *s, SimDevice *d, int pid);
+int sim_new_file(Sim *s, int device, int pid); /* returns a descriptor of it */
 int sim_open_iommufd(Sim *s, int pid);
+bool sim_is_iommufd(const SimFile *f);
+SimDevice *sim_device_of_fd(Sim *s, int fd); /* NULL if it is of no device */
+uint32_t sim_new_object(SimFile *iommufd, SimObject kind);
+bool sim_has_object(const SimFile *iommufd, uint32_t id, SimObject kind);
 int sim_bind(Sim *s, int fd, int iommufd, BoundFacts *ret);
-int sim_attach(Sim *s, int fd, uint32_t *pt);
 SimFile *sim_file(Sim *s, int fd); /* NULL: not open */
 int sim_close(Sim *s, int fd);
 int sim_client_dup(Sim *s, int fd, int pid); /* the same file, held by another process; SIM_PID_FLIGHT: by none */
@@ -200,13 +68,46 @@ void sim_client_die(Sim *s, int pid);
 unsigned sim_count_fds(const Sim *s, int pid);
 /* The next open descriptor of a process after fd (begin with -1), or -1. */
 int sim_next_fd(const Sim *s, int pid, int fd);
+/* Is it of the device, or of its group? */
+bool sim_is_of(const Sim *s, const SimFd *fd, const SimDevice *d);
 void sim_find_holders(Sim *s, const SimDevice *d, Holders *ret);
+
+/* sim-reset.c */
+int sim_reset_open(Sim *s, int fd);
+int sim_hot_reset(Sim *s, int fd);
+/* What VFIO says of resets to whoever has it open. */
+void sim_read_reset_facts(const Sim *s, const SimDevice *d, const SimFile *f, BoundFacts *ret);
+
+/* sim-pasid.c and sim-gate.c: page tables, PASIDs, and who is charged for them */
+int sim_attach(Sim *s, int fd, uint32_t *pt);
+void sim_detach_all_pasids(Sim *s, SimFile *f);
+/* -EDQUOT: the lease of the device has all that it may. */
+int sim_gate_admit(Sim *s, const SimDevice *d);
+/* Returns the serial of the lease, 0 for none. */
+uint64_t sim_gate_charge(Sim *s, const SimDevice *d);
+void sim_gate_discharge(Sim *s, uint64_t charged);
+
+/* sim-process.c: processes and how they end */
+SimProcess *sim_add_process(Sim *s, int pid, uid_t uid, uint64_t id, const char *cgroup);
+SimProcess *sim_process(Sim *s, int pid); /* NULL: nothing is known of it */
+uint64_t sim_cgroup_id(const char *path);
+
+/* sim-legacy.c: the same by containers and groups */
+int sim_open_container(Sim *s, int pid);
+int sim_open_group(Sim *s, SimGroup *g, int pid);
+int sim_set_container(Sim *s, int group_fd, int container_fd);
+int sim_open_by_group(Sim *s, int group_fd, int container_fd, SimDevice *d, int pid);
+void sim_release_group(Sim *s, int file);          /* with its last descriptor and its last device */
+SimGroup *sim_group_of_number(Sim *s, int number); /* NULL: there is none of this number now */
+void sim_group_gained(SimGroup *g);                /* a member is under a VFIO driver now */
+void sim_group_lost(Sim *s, SimGroup *g);
 
 /* sim-topology.c: machines */
 typedef struct SimTopology {
         uint64_t seed;
         unsigned n_devices;
         bool no_iommufd;
+        bool vfio_makes_functions;
 } SimTopology;
 
 Sim *sim_new(const SimTopology *t); /* a random machine; n_devices 0: an empty one */

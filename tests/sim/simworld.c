@@ -6,31 +6,95 @@
 
 /* --- clients --- */
 
+/* Tries what it likes with a group: gives it a container and opens a device by it. */
+static void client_use_group(SimDaemon *d, int fd, int pid) {
+        Sim *s = d->sim;
+        const Device *x;
+        const Tenant *t;
+        SimDevice *sd;
+        int container = -1, device;
+        unsigned tag = sim_file(s, fd)->tag;
+
+        while ((container = sim_next_fd(s, pid, container)) >= 0 && !sim_file(s, container)->is_container)
+                ;
+        if (container < 0)
+                container = sim_open_container(s, pid);
+        (void) sim_set_container(s, fd, container);
+        sd = &s->devices[daemon_below(d, (unsigned) s->n_devices)];
+        for (size_t i = 0; i < s->n_devices && sd->group != sim_file(s, fd)->group; i++)
+                sd = &s->devices[i];
+        device = sim_open_by_group(s, fd, container, sd, pid);
+        if (device < 0)
+                return;
+        sim_file(s, device)->tag = tag;
+        sd->dirty = true;
+        x = inventory_device(&d->ledger.inventory, sd->facts.address);
+        t = x ? daemon_tenant(d, x->lease) : NULL;
+        /* Who appears in the group on a VFIO driver is open to it, until the daemon has parked him. */
+        if ((!t || t->serial != tag) && !d->model.disturbed[sd->group])
+                model_found(&d->model, FLAW_OLD_DESCRIPTOR, sd, "opened through a group of another lease");
+}
+
+/* As the user whose lease has the hand-over node. */
+static void open_node(SimDaemon *d, const Tenant *t, const SimDevice *sd) {
+        int fd = sim_open_group(d->sim, &d->sim->groups[sd->group], t->client);
+
+        if (fd < 0)
+                return;
+        sim_file(d->sim, fd)->tag = t->serial;
+        client_use_group(d, fd, t->client);
+}
+
+/* On disk first: what can be opened may be used. */
+static void note_taken(Tenant *t) {
+        for (size_t i = 0; i < t->lease->n_devices; i++)
+                if ((t->fds[i] >= 0 && t->lease->devices[i].role == ROLE_LEASED) ||
+                    (t->lease->hand_over == HAND_OVER_NODE && t->lease->devices[i].role == ROLE_LEASED))
+                        t->lease->devices[i].taken = true;
+        /* One descriptor stands for all of its group. */
+        for (size_t i = 0; i < t->lease->n_devices && t->lease->hand_over == HAND_OVER_GROUP; i++)
+                t->lease->devices[i].taken = t->lease->devices[i].role == ROLE_LEASED;
+        daemon_save(t);
+}
+
+static void hand_over_device(SimDaemon *d, Tenant *t, size_t i) {
+        const LeaseDevice *ld = &t->lease->devices[i];
+        SimDevice *sd = sim_device(d->sim, ld->address);
+
+        if (t->lease->hand_over == HAND_OVER_NONE && ld->role == ROLE_LEASED && sd->present && !sd->unbinding &&
+            sim_driver_kind(d->sim, sd) == DRIVER_VFIO && daemon_below(d, 2)) {
+                /* Whoever gets the lifeline only opens the nodes himself. */
+                sim_file(d->sim, sim_open_device(d->sim, sd, t->client))->tag = t->serial;
+                return;
+        }
+        if (t->lease->hand_over == HAND_OVER_NODE && ld->role == ROLE_LEASED && daemon_below(d, 2))
+                open_node(d, t, sd);
+        if (t->fds[i] < 0 || ld->role != ROLE_LEASED)
+                return;
+        sim_file(d->sim, t->fds[i])->tag = t->serial;
+        (void) sim_client_dup(d->sim, t->fds[i], t->client);
+        if (t->lease->hand_over != HAND_OVER_GROUP)
+                sd->dirty = true; /* else when it is opened */
+        if (t->lease->hand_over != HAND_OVER_ATTACHED && t->lease->hand_over != HAND_OVER_GROUP) {
+                (void) sim_close(d->sim, t->fds[i]);
+                t->fds[i] = -EBADF;
+        }
+}
+
 void world_hand_over(SimDaemon *d, Tenant *t) {
         t->handed = true;
+        note_taken(t);
         if (t->iommufd >= 0)
                 (void) sim_client_dup(d->sim, t->iommufd, t->client);
-        for (size_t i = 0; i < t->lease->n_devices; i++) {
-                LeaseDevice *ld = &t->lease->devices[i];
-                SimDevice *sd = sim_device(d->sim, ld->address);
+        for (size_t i = 0; i < t->lease->n_devices; i++)
+                hand_over_device(d, t, i);
+}
 
-                if (t->lease->hand_over == HAND_OVER_NONE && ld->role == ROLE_LEASED && sd->present && !sd->unbinding &&
-                    sim_driver_kind(d->sim, sd) == DRIVER_VFIO && daemon_below(d, 2)) {
-                        /* Whoever gets the lifeline only opens the nodes himself. */
-                        sim_file(d->sim, sim_open_device(d->sim, sd, t->client))->tag = t->serial;
-                        continue;
-                }
-                if (t->fds[i] < 0)
-                        continue;
-                sim_file(d->sim, t->fds[i])->tag = t->serial;
-                (void) sim_client_dup(d->sim, t->fds[i], t->client);
-                ld->taken = true;
-                sd->dirty = true;
-                if (t->lease->hand_over != HAND_OVER_ATTACHED) {
-                        (void) sim_close(d->sim, t->fds[i]);
-                        t->fds[i] = -EBADF;
-                }
-        }
+void world_hand_out(SimDaemon *d, Tenant *t, size_t i) {
+        if (!simrevoke_lives(d, t->client))
+                return;
+        note_taken(t);
+        hand_over_device(d, t, i);
 }
 
 /* Some descriptor of a client, or one in flight; -1 if the search finds none. */
@@ -59,16 +123,23 @@ static void client_bind(SimDaemon *d, int fd, int pid) {
         BoundFacts facts;
         int iommufd = -1;
 
-        if (f->device < 0 || pid == SIM_PID_FLIGHT)
+        if (pid == SIM_PID_FLIGHT)
                 return;
-        while ((iommufd = sim_next_fd(s, pid, iommufd)) >= 0 && sim_file(s, iommufd)->device >= 0)
+        if (f->group >= 0)
+                client_use_group(d, fd, pid);
+        if (sim_file(s, fd)->device < 0)
+                return;
+        while ((iommufd = sim_next_fd(s, pid, iommufd)) >= 0 && !sim_is_iommufd(sim_file(s, iommufd)))
                 ;
+        if (iommufd >= 0 && sim_file(s, fd)->bound == sim_file(s, iommufd)->serial)
+                simpasid_client(d, fd, iommufd);
         if (iommufd < 0)
                 iommufd = sim_open_iommufd(s, pid); /* it may have got one from anywhere */
         f = sim_file(s, fd);
         if (sim_bind(s, fd, iommufd, &facts) < 0)
                 return;
         sd = &s->devices[f->device];
+        sd->listened = daemon_below(d, 2);
         sd->dirty = f->tag != FOREIGN_TAG; /* what others leave in it is not our business */
         x = inventory_device(&d->ledger.inventory, sd->facts.address);
         t = x ? daemon_tenant(d, x->lease) : NULL;
@@ -91,6 +162,12 @@ void world_client(SimDaemon *d) {
         if (fd < 0)
                 return;
         pid = s->fds[fd].pid;
+        if (pid >= SIM_PID_CLIENT && !simrevoke_lives(d, pid)) {
+                /* Killed while it slept in the kernel: that ends one day. */
+                if (daemon_below(d, 4) == 0)
+                        simrevoke_end_process(d, pid);
+                return;
+        }
         switch (daemon_below(d, 12)) {
         case 0:
         case 1:
@@ -99,30 +176,44 @@ void world_client(SimDaemon *d) {
                 break;
         case 3: /* forks */
                 if (pid != SIM_PID_FLIGHT && sim_count_fds(s, pid) < 16)
-                        client_copy_all(d, pid, d->next_pid++);
+                        client_copy_all(d, pid, simrevoke_child(d, pid));
                 break;
         case 4: /* sends it to a socket that nobody reads, and keeps it */
                 if (pid != SIM_PID_FLIGHT && daemon_below(d, 4) == 0)
                         (void) sim_client_dup(s, fd, SIM_PID_FLIGHT);
                 break;
-        case 5: /* sends it away */
+        case 5: /* sends it away, where nobody sees it */
+        case 9:
                 if (pid != SIM_PID_FLIGHT)
                         s->fds[fd].pid = SIM_PID_FLIGHT;
                 break;
         case 6: /* somebody takes it from the socket */
                 if (pid == SIM_PID_FLIGHT)
-                        s->fds[fd].pid = d->next_pid++;
+                        s->fds[fd].pid = simrevoke_process(d, 1000 + daemon_below(d, 4), simquota_cgroup(d));
                 break;
         case 7:
         case 8:
                 if (pid != SIM_PID_FLIGHT) {
-                        sim_client_die(s, pid);
+                        simrevoke_end_process(d, pid);
                         break;
                 }
                 __attribute__((__fallthrough__));
         default:
                 (void) sim_close(s, fd);
         }
+}
+
+void world_wish(SimDaemon *d, Tenant *t) {
+        size_t i = t->lease->n_devices > 0 ? daemon_below(d, (unsigned) t->lease->n_devices) : 0;
+
+        if (i >= t->lease->n_devices || t->lease->devices[i].role != ROLE_LEASED)
+                return;
+        t->busy = true;
+        if (daemon_below(d, 2))
+                simset_reset(d, t, i);
+        else if (t->lease->hand_over == HAND_OVER_ATTACHED && t->fds[i] >= 0)
+                simpasid_order(d, t, i);
+        t->busy = false;
 }
 
 /* --- the host --- */
@@ -143,10 +234,13 @@ static void meddle(SimDaemon *d, SimDevice *sd) {
                 return;
         if (g && g->lease)
                 d->model.disturbed[sd->group] = true;
-        switch (daemon_below(d, 4)) {
+        switch (daemon_below(d, 5)) {
         case 0:
                 if (sd->n_open == 0)
                         sim_unbind(s, sd);
+                break;
+        case 3: /* mounts it, or no longer */
+                sd->in_use = !sd->in_use && sim_driver_kind(s, sd) == DRIVER_HOST;
                 break;
         case 1:
                 sd->override[0] = '\0';
@@ -200,8 +294,8 @@ static void toggle_module(SimDaemon *d) {
                 (void) sim_load(s, s->drivers[driver].module);
         } else if (s->drivers[driver].kind == DRIVER_HOST) {
                 for (size_t i = 0; i < s->n_devices; i++)
-                        if (s->devices[i].driver == driver && !is_free(d, &s->devices[i]))
-                                return; /* it is being restored, or broken: leave the oracle its peace */
+                        if (s->devices[i].driver == driver && (!is_free(d, &s->devices[i]) || s->devices[i].in_use))
+                                return; /* it is in use, or it is being restored, or broken: leave the oracle its peace */
                 sim_unload(s, driver);
                 for (size_t i = 0; i < s->n_devices; i++)
                         if (is_free(d, &s->devices[i]))
@@ -227,7 +321,7 @@ void world_host(SimDaemon *d) {
                 break;
         case 4: /* what was pulled comes back, somewhere */
                 for (size_t i = 0; i < s->n_devices; i++)
-                        if (!s->devices[i].present) {
+                        if (!s->devices[i].present && !s->devices[i].facts.virtual_function) {
                                 sd = &s->devices[i];
                                 (void) sim_appear(s, sd, true);
                                 break;
@@ -260,6 +354,16 @@ static void unlock_all(SimDaemon *d) {
                         sim_unlock(d->sim, &d->sim->devices[i]);
 }
 
+/* Of a lease that should have ended; NULL if it has none such. */
+static const SimDevice *some_unreleased(SimDaemon *d) {
+        const Lease *l = d->tenants[0]->lease;
+
+        for (size_t i = 0; i < l->n_devices; i++)
+                if (!l->devices[i].released)
+                        return sim_device(d->sim, l->devices[i].address);
+        return NULL;
+}
+
 void world_calm_down(SimDaemon *d) {
         Sim *s = d->sim;
 
@@ -271,13 +375,14 @@ void world_calm_down(SimDaemon *d) {
         unlock_all(d);
         daemon_sync_hotplug(d);
         for (size_t i = d->n_tenants; i-- > 0;)
-                if (d->tenants[i]->lease->state != LEASE_RELEASING)
+                if (!lease_is_ending(d->tenants[i]->lease))
                         release_begin(d, d->tenants[i], "the end");
         for (unsigned round = 0; round < 4; round++)
                 for (size_t i = d->n_tenants; i-- > 0;)
                         (void) release_go_on(d, d->tenants[i]);
         if (d->n_tenants > 0)
-                model_found(&d->model, FLAW_LEAK, NULL, "a lease does not end though nobody holds anything");
+                model_found(&d->model, FLAW_LEAK, some_unreleased(d),
+                            "its lease does not end though nobody holds anything");
         else if (sim_next_fd(s, SIM_PID_DAEMON, -1) >= 0)
                 model_found(&d->model, FLAW_LEAK, NULL, "the daemon is idle and has descriptors");
 }

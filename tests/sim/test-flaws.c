@@ -67,6 +67,17 @@ TEST(busy_after_all_is_done) {
              "restore.c: EBUSY from a host driver reads as \"there are holders, nothing was done\"");
 }
 
+TEST(busy_before_anything_is_done) {
+        single();
+        plan();
+        hand_to_client();
+        sim_client_die(sim, SIM_PID_CLIENT);
+        sim_plan_fault(sim, 1, SIM_FAULT_ERRNO, EBUSY);
+        ASSERT_EQ(restore(), SIM_DONE);
+        sim_plan_fault(sim, 0, SIM_FAULT_NONE, 0);
+        must(job.result < 0 && job.result != -EBUSY, "restore.c: a look that fails with EBUSY reads as a holder");
+}
+
 TEST(failed_preparation_that_says_opened) {
         single();
         plan();
@@ -84,6 +95,33 @@ TEST(override_that_changed_since_the_plan) {
         (void) text_copy(sim->devices[0].override, NAME_MAX_LEN, "nvme");
         ASSERT_EQ(prepare(HAND_OVER_NONE), SIM_DONE);
         must(job.result == -ESTALE, "prepare.c: an override that changed since the plan is lost");
+}
+
+static const KernelOps *real;
+static int late_driver;
+
+/* The kernel had chosen a driver for the third device before, and has done with it now. */
+static int set_override_too_late(Kernel *k, Address a, const char *driver) {
+        int r = real->set_override(k, a, driver);
+
+        if (address_equal(a, sim->devices[2].facts.address) && !isempty(driver))
+                sim->devices[2].driver = late_driver;
+        return r;
+}
+
+TEST(driver_that_was_chosen_before_the_override) {
+        KernelOps late;
+
+        trio();
+        plan();
+        real = sim->kernel.ops;
+        late = *real;
+        late.set_override = set_override_too_late;
+        late_driver = sim->devices[1].driver;
+        sim->kernel.ops = &late;
+        ASSERT_EQ(prepare(HAND_OVER_NONE), SIM_DONE);
+        sim->kernel.ops = real;
+        must(job.result == -ESTALE, "prepare.c: a device that is to be driverless has a driver, and counts as held");
 }
 
 TEST(vfio_driver_without_its_override) {
@@ -118,6 +156,34 @@ TEST(unbind_by_somebody_else) {
         (void) sim_close(sim, fd);
 }
 
+static bool came;
+
+static void note_driver(void *userdata _unused_, SimDevice *d _unused_) {
+        came = true;
+}
+
+static void load_driver(void *userdata _unused_) {
+        (void) sim_load(sim, "nvme");
+}
+
+TEST(driver_that_comes_after_the_look) {
+        for (unsigned n = 1; n < 40; n++) {
+                single();
+                sim_unload(sim, sim_driver(sim, "nvme"));
+                plan();
+                came = false;
+                sim->on_probed = note_driver;
+                sim->delayed = load_driver;
+                sim_plan_fault(sim, n, SIM_FAULT_DELAY, 0);
+                ASSERT_EQ(prepare(HAND_OVER_NONE), SIM_DONE);
+                sim_plan_fault(sim, 0, SIM_FAULT_NONE, 0);
+                if (job.result >= 0)
+                        ASSERT_EQ(restore(), SIM_DONE);
+                must(!came || streq(sim_driver_name(sim, &sim->devices[0]), "nvme"),
+                     "prepare.c: a driver that came between the look and the override is not given back");
+        }
+}
+
 /* --- the ledger, when devices come and go under a lease --- */
 
 static Lease *make_lease(int group) {
@@ -126,10 +192,21 @@ static Lease *make_lease(int group) {
         ASSERT_TRUE(l);
         l->unit = strdup("");
         l->cgroup = strdup("");
+        l->charged = strdup("/");
         l->devices = calloc(1, sizeof(*l->devices));
         l->n_devices = 1;
         l->devices[0] = (LeaseDevice) { .address = { .bus = 1 }, .group = group };
         return l;
+}
+
+TEST(device_that_joins_what_has_no_descriptors) {
+        _cleanup_(lease_freep) Lease *l = make_lease(7);
+        LeaseDevice ld = { .role = ROLE_LEASED, .joining = true };
+
+        l->hand_over = HAND_OVER_NONE;
+        ledger_joined(l, &ld);
+        must(ld.taken && !ld.joining,
+             "ledger.c: a device that was added to a lease without descriptors is not reset at the end");
 }
 
 static void put(Ledger *ledger, int group) {
@@ -159,5 +236,21 @@ TEST(device_back_after_a_restart) {
         ASSERT_TRUE(!ledger_check(&ledger));
         put(&ledger, 7);
         ASSERT_STREQ(ledger_check(&ledger) ?: "", "");
+        ledger_clear(&ledger);
+}
+
+TEST(broken_device_of_a_lease_that_is_revoked_again) {
+        Lease *l = make_lease(7);
+        Ledger ledger = {};
+        const Device *d;
+
+        put(&ledger, 7);
+        ASSERT_OK(ledger_open(&ledger, l));
+        ledger_begin_release(&ledger, l, "its lifeline was closed");
+        ledger_device_released(&ledger, l, &l->devices[0]);
+        ledger_device_broken(&ledger, l, &l->devices[0], "its driver does not want it");
+        ledger_begin_again(&ledger, l, "revoked");
+        d = inventory_device(&ledger.inventory, l->devices[0].address);
+        must(d->state == DEVICE_BROKEN, "ledger.c: a device whose driver did not come back counts as free in the end");
         ledger_clear(&ledger);
 }
