@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A stand-in for iommud on the bus of DBUS_SYSTEM_BUS_ADDRESS: the contract of dbus/*.xml with invented devices, memfds instead of
-VFIO's descriptors, and no hardware. Every call of Acquire, Explain and Revoke is written to stdout as a line of JSON.
+VFIO's descriptors, and no hardware. Every call that changes something, and Explain, is written to stdout as a line of JSON.
 
 Devices: 0000:00:01.0 is a bridge; 01:00.0 is free; 02:00.0 has a neighbour in its group on a host driver; 03:00.0 and 03:00.1
 share a reset across two groups; 04:00.0 is in no group; 05:00.0 to 05:02.3 are 20 virtual functions, too many for one message."""
@@ -19,7 +19,7 @@ import dbus.service
 from gi.repository import GLib
 
 NAME, ROOT = "org.iommud1", "/org/iommud1"
-MANAGER, DEVICE, GROUP, LEASE = (f"{NAME}.{x}" for x in ("Manager", "Device", "Group", "Lease"))
+MANAGER, DEVICE, GROUP, LEASE, QUOTA = (f"{NAME}.{x}" for x in ("Manager", "Device", "Group", "Lease", "Quota"))
 OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 MESSAGE_FDS = 16
@@ -28,12 +28,13 @@ OPTIONS = {"hand-over", "members", "driver", "pasids", "force-in-use", "reservat
 # The types of the contract: what dbus-python would guess is often another.
 TYPES = {
     DEVICE: dict(Address="s", VendorId="q", DeviceId="q", SubsystemVendorId="q", SubsystemDeviceId="q", Class="u", Vendor="s",
-                 Model="s", Driver="s", VfioDriver="s", Group="o", ResetMethods="as", ResetSet="as", PasidBits="y",
+                 Model="s", Driver="s", VfioDriver="s", Group="o", ResetMethods="as", ResetSet="as", Clean="b", PasidBits="y",
                  Enforcement="s", HostUse="a(ss)", PhysicalFunction="s", VirtualFunctions="u", VirtualFunctionsMax="u",
                  NumaNode="i", State="s", StateReason="s", Lease="o"),
     GROUP: dict(Id="u", Devices="ao", Viable="b", Blockers="a(sss)", ReservedRegions="a(tts)", Type="s", Lease="o"),
     LEASE: dict(Id="s", Uid="u", Pid="u", Unit="s", CGroup="s", Devices="as", Groups="ao", Parked="as", HandOver="s", State="s",
                 StateReason="s", Holders="a(uuss)", Pasids="u", Enforcement="s", Created="t", RevokeDeadline="t"),
+    QUOTA: dict(CGroup="s", Limit="t", Source="s", Booked="t", InUse="t", Peak="t", Shared="t", Refused="t", Killed="t"),
 }
 BASIC = dict(s=dbus.String, o=dbus.ObjectPath, q=dbus.UInt16, u=dbus.UInt32, t=dbus.UInt64, i=dbus.Int32, y=dbus.Byte,
              b=dbus.Boolean)
@@ -90,10 +91,17 @@ class Device(Exported):
         properties = dict(
             Address=address, VendorId=0x8086, DeviceId=0x10d3, SubsystemVendorId=0x8086, SubsystemDeviceId=1, Class=0x020000,
             Vendor="Intel Corporation", Model="82574L Gigabit Network Connection", Driver=driver, VfioDriver="vfio-pci",
-            Group="/" if group is None else f"{ROOT}/group/{group}", ResetMethods=["flr"], ResetSet=[address], PasidBits=0,
+            Group="/" if group is None else f"{ROOT}/group/{group}", ResetMethods=["flr"], ResetSet=[address], Clean=True, PasidBits=0,
             Enforcement="none", HostUse=[], PhysicalFunction="", VirtualFunctions=0, VirtualFunctionsMax=0, NumaNode=-1,
             State="free", StateReason="", Lease="/")
         super().__init__(bus, device_path(address), DEVICE, **{**properties, **more})
+
+
+    @dbus.service.method(DEVICE, in_signature="ua{sv}")
+    def SetVirtualFunctions(self, n, options):
+        log("SetVirtualFunctions", device=self.properties["Address"], n=int(n), options=options)
+        if self.properties["Address"] != "0000:01:00.0":
+            raise Error("NotSupported", "it has no SR-IOV")
 
 
 class Group(Exported):
@@ -120,7 +128,11 @@ class Lease(Exported):
         GLib.io_add_watch(self.lifeline, GLib.PRIORITY_DEFAULT, GLib.IOCondition.HUP, lambda *_: self.end())
         self.inode = os.fstat(write).st_ino
         fds = [("lifeline", "", write)]
-        if self.properties["HandOver"] != "none":
+        if self.properties["HandOver"] == "group":
+            fds.append(("container", "", os.memfd_create("container")))
+            fds += [("group", g.rpartition("/")[2], os.memfd_create("group")) for g in self.properties["Groups"]]
+            self.untaken = []
+        elif self.properties["HandOver"] in ("unbound", "attached"):
             fds.append(("iommufd", "", os.memfd_create("iommufd")))
             fds += self.take(MESSAGE_FDS - len(fds))
         return fds
@@ -129,6 +141,18 @@ class Lease(Exported):
         taken = [d for d in self.untaken if not only or d in only][:n]
         self.untaken = [d for d in self.untaken if d not in taken]
         return [("device", str(d), os.memfd_create(d)) for d in taken]
+
+    def fds_and_found(self, fds):
+        """The end of a reply. The message has its own copies."""
+        out = dbus.Array([dbus.Struct((k, n, dbus.types.UnixFd(fd)), signature="ssh") for k, n, fd in fds], signature="(ssh)")
+        for _, _, fd in fds:
+            os.close(fd)
+        about = {"driver": "vfio-pci", "reset-methods": typed("as", ["flr"]),
+                 "reserved-regions": typed("a(tts)", [(0xfee00000, 0xfeefffff, "msi")])}
+        if self.properties["HandOver"] == "attached":
+            about |= {"devid": dbus.UInt32(1), "ioas": dbus.UInt32(2), "pt": dbus.UInt32(3)}
+        found = {n: dbus.Dictionary(about, signature="sv") for k, n, _ in fds if k == "device"}
+        return out, dbus.Dictionary(found, signature="sa{sv}")
 
     def end(self):
         reason = self.properties["StateReason"] or "its lifeline was closed"
@@ -147,7 +171,7 @@ class Lease(Exported):
         os.close(fd)
         if inode != self.inode:
             raise Error("WrongLifeline", "this is not the lifeline of the lease")
-        return fds_and_found(self.take(MESSAGE_FDS, devices))
+        return self.fds_and_found(self.take(MESSAGE_FDS, devices))
 
     @dbus.service.method(LEASE, in_signature="sta{sv}")
     def Revoke(self, reason, deadline_usec, options):
@@ -170,15 +194,11 @@ class Lease(Exported):
         pass
 
 
-def fds_and_found(fds):
-    """The end of a reply. The message has its own copies."""
-    out = dbus.Array([dbus.Struct((k, n, dbus.types.UnixFd(fd)), signature="ssh") for k, n, fd in fds], signature="(ssh)")
-    for _, _, fd in fds:
-        os.close(fd)
-    found = {n: dbus.Dictionary({"driver": "vfio-pci", "reset-methods": typed("as", ["flr"]),
-                                 "reserved-regions": typed("a(tts)", [(0xfee00000, 0xfeefffff, "msi")])}, signature="sv")
-             for k, n, _ in fds if k == "device"}
-    return out, dbus.Dictionary(found, signature="sa{sv}")
+class Quota(Exported):
+    def __init__(self, bus, cgroup, limit=2 ** 64 - 1, source="", booked=0, in_use=0, peak=0, shared=0, refused=0, killed=0):
+        escaped = "".join(c if c.isalnum() else f"_{ord(c):02x}" for c in cgroup)
+        super().__init__(bus, f"{ROOT}/quota/{escaped}", QUOTA, CGroup=cgroup, Limit=limit, Source=source, Booked=booked, InUse=in_use,
+                         Peak=peak, Shared=shared, Refused=refused, Killed=killed)
 
 
 class Manager(dbus.service.Object):
@@ -197,6 +217,12 @@ class Manager(dbus.service.Object):
         self.add_group(None, {"0000:04:00.0": {}})
         for i in range(20):
             self.add_group(100 + i, {f"0000:05:{i // 8:02x}.{i % 8}": dict(PhysicalFunction="0000:01:00.0")})
+
+        vm = "/machine.slice/machine-qemu\\x2d1.scope"
+        self.quotas = {q.properties["CGroup"]: q for q in (
+            Quota(bus, "/", booked=24), Quota(bus, "/machine.slice", 64, "/etc/iommud/quota.d/vms.conf", 24, 5, 7, 2, 3, 1),
+            Quota(bus, vm, 16, "runtime", 16, 5, 7, 0, 3, 1), Quota(bus, "/machine-x.slice", 0, "persistent"),
+            Quota(bus, "/user.slice/user-1000.slice/\x1b[31m", booked=8))}
 
     def add_group(self, number, devices, blockers=()):
         for address, more in devices.items():
@@ -221,7 +247,7 @@ class Manager(dbus.service.Object):
         for o in options:
             if o not in known:
                 raise Error("InvalidArgument", f'unknown option "{o}"')
-        if options.get("hand-over", "unbound") not in ("unbound", "attached", "none"):
+        if options.get("hand-over", "unbound") not in ("unbound", "attached", "group", "node", "none"):
             raise Error("InvalidArgument", f'unknown hand-over "{options["hand-over"]}"')
         for d in devices:
             if d not in self.devices:
@@ -230,7 +256,7 @@ class Manager(dbus.service.Object):
     @dbus.service.method(OBJECT_MANAGER, out_signature="a{oa{sa{sv}}}")
     def GetManagedObjects(self):
         # Upside down: the order of the bus means nothing.
-        everything = [*self.leases.values(), *reversed(self.groups.values()), *reversed(self.devices.values())]
+        everything = [*reversed(self.quotas.values()), *self.leases.values(), *reversed(self.groups.values()), *reversed(self.devices.values())]
         return {dbus.ObjectPath(o.path): {o.interface: o.all()} for o in everything}
 
     @dbus.service.signal(OBJECT_MANAGER, signature="oa{sa{sv}}")
@@ -255,7 +281,7 @@ class Manager(dbus.service.Object):
         for d in devices:
             self.devices[d].change(["HostUse"], State="leased", Lease=lease.path, Driver="vfio-pci")
             self.group_of(self.devices[d]).change(Lease=lease.path)
-        return (dbus.ObjectPath(lease.path), *fds_and_found(lease.open()))
+        return (dbus.ObjectPath(lease.path), *lease.fds_and_found(lease.open()))
 
     @dbus.service.method(MANAGER, in_signature="asa{sv}", out_signature="ba(ssssa{sv})")
     def Explain(self, devices, options):
@@ -269,6 +295,14 @@ class Manager(dbus.service.Object):
         findings.append(("needs-permission", "ask", str(devices[0]), "no reservation", {"action": f"{NAME}.acquire"}))
         return possible, dbus.Array([dbus.Struct((c, s, x, t, dbus.Dictionary(d, signature="sv")), signature="ssssa{sv}")
                                      for c, s, x, t, d in findings], signature="(ssssa{sv})")
+
+
+    @dbus.service.method(MANAGER, in_signature="sta{sv}")
+    def SetPasidLimit(self, cgroup, limit, options):
+        log("SetPasidLimit", cgroup=cgroup, limit=int(limit), options=options)
+        if cgroup not in self.quotas:
+            raise Error("NoSuchCGroup", f"there is no cgroup {cgroup}")
+        self.quotas[cgroup].change(Limit=limit, Source="runtime" if options.get("runtime") else "persistent")
 
 
 def main():

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A /sys made of plain files, for a machine with an IOMMU where there is none: a port, and behind it an NVMe disk in group 7; a network
-card of two functions in group 8; and a device in no group. Nothing can be done with it, only looked at."""
+"""A /sys made of plain files, with a few cgroups, for a machine with an IOMMU where there is none: a port, and behind it an NVMe disk in group 7; a network
+card of two functions in group 8, the first of which has SR-IOV; and a device in no group. Nothing can be done with it, only looked at."""
 
 import os
 
@@ -15,7 +15,26 @@ DEVICES = {
 }
 
 
+# Whose they are; the last but one is delegated to a user, what is below it is that user's business.
+CGROUPS = {"machine.slice": 0, "machine.slice/vm@a.service": 0, "machine.slice/vm@b.service": 0, "user.slice": 0,
+           "user.slice/user@1000.service": 1000, "user.slice/user@1000.service/app.slice": 1000}
+
+
+def make_cgroups(root):
+    root.mkdir(parents=True)
+    (root / "cgroup.controllers").write_text("pids\n")
+    for path, owner in CGROUPS.items():
+        (root / path).mkdir()
+        os.chown(root / path, owner, owner)
+    # The tests' own, which is that of whoever asks.
+    for line in open("/proc/self/cgroup"):
+        if line.startswith("0::/"):
+            (root / line[4:].strip()).mkdir(parents=True, exist_ok=True)
+
+
 def make(root):
+    make_cgroups(root / "fs/cgroup")
+
     def link(target, path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(os.path.relpath(target, path.parent))
@@ -29,6 +48,9 @@ def make(root):
             (d / name).write_text(value + "\n")
         (d / "class").write_text(f"0x{class_:06x}\n")
         (d / "config").write_bytes(bytes(256))
+        if address == NIC0:
+            for name, value in dict(totalvfs=4, numvfs=0, drivers_autoprobe=1).items():
+                (d / f"sriov_{name}").write_text(f"{value}\n")
         link(d, root / "bus/pci/devices" / address)
         if driver:
             (root / "bus/pci/drivers" / driver).mkdir(parents=True, exist_ok=True)

@@ -35,6 +35,12 @@ def prepare_broker():
             subprocess.run(["mount", "--bind", f.name, "/etc/machine-id"], check=True)
 
 
+def listens(path):
+    """The file is there before anybody listens."""
+    with socket.socket(socket.AF_UNIX) as s:
+        return s.connect_ex(str(path)) == 0
+
+
 class PrivateBus:
     """services: a directory for activation, which dbus-broker leaves to systemd and hence does not do here."""
 
@@ -58,8 +64,8 @@ class PrivateBus:
             command = ["dbus-daemon", "--nofork", f"--config-file={config}"]
         self.log = open(self.directory / "log", "w")
         self.process = subprocess.Popen(command, env=environment, stdout=self.log, stderr=self.log)
-        end = time.monotonic() + 20
-        while not path.exists():
+        end = time.monotonic() + 120
+        while not listens(path):
             assert self.process.poll() is None and time.monotonic() < end, (self.directory / "log").read_text()
             time.sleep(0.01)
         path.chmod(0o666)

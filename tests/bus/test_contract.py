@@ -2,6 +2,7 @@
 """The real daemon against dbus/*.xml, on a private bus, without an IOMMU: once with the machine's own /sys, once with a made one
 (madesys.py). Nothing is ever acquired. IOMMUD and VTABLES name the built programs."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -22,10 +23,10 @@ import privatebus
 HERE = pathlib.Path(__file__).resolve().parent
 IOMMUD, VTABLES = os.environ["IOMMUD"], os.environ["VTABLES"]
 NAME, ROOT, MANAGER = "org.iommud1", "/org/iommud1", "org.iommud1.Manager"
-INTERFACES = ("Manager", "Device", "Group", "Lease")
-KINDS = dict(device="Device", group="Group", lease="Lease")
+INTERFACES = ("Manager", "Device", "Group", "Lease", "Quota")
+KINDS = dict(device="Device", group="Group", lease="Lease", quota="Quota")
 NOWHERE = "0000:ee:1f.7"
-WAIT = 20
+WAIT = 120
 
 # As uid 1000: calls the method of argv, prints the error's name and text. Who calls is who connected; afterwards it is root again,
 # since the daemon reads the caller's limits, and in a container without CAP_SYS_RESOURCE it may read those of its own user only.
@@ -33,12 +34,12 @@ OTHER_USER = """
 import json, os, sys
 from jeepney import *
 from jeepney.io.blocking import open_dbus_connection
-address, method, signature, body = sys.argv[1:]
+address, path, interface, method, signature, body = sys.argv[1:]
 os.setgroups([]); os.setresgid(1000, 1000, 0); os.setresuid(1000, 1000, 0)
-c = open_dbus_connection(address)
+c = open_dbus_connection(address, auth_timeout=60)
 os.setresuid(0, 0, 0); os.setresgid(0, 0, 0)
-r = c.send_and_get_reply(new_method_call(DBusAddress("/org/iommud1", "org.iommud1", "org.iommud1.Manager"), method, signature or None,
-                                         tuple(json.loads(body))), timeout=20)
+r = c.send_and_get_reply(new_method_call(DBusAddress(path, "org.iommud1", interface), method, signature or None,
+                                         tuple(json.loads(body))), timeout=100)
 print(json.dumps([r.header.fields.get(HeaderFields.error_name, ""), r.body]))
 """
 
@@ -77,9 +78,23 @@ def differences(found, interface):
             if found.get(i, {}).get((kind, name)) != expected.get(i, {}).get((kind, name))]
 
 
+def connect(bus, uid):
+    """Who calls is who connected. Afterwards it is root again: see OTHER_USER."""
+    groups = os.getgroups()
+    os.setgroups([])
+    os.setresgid(uid, uid, 0)
+    os.setresuid(uid, uid, 0)
+    try:
+        return open_dbus_connection(bus.address, enable_fds=True, auth_timeout=60)
+    finally:
+        os.setresuid(0, 0, 0)
+        os.setresgid(0, 0, 0)
+        os.setgroups(groups)
+
+
 class Client:
     def __init__(self, bus):
-        self.bus, self.connection = bus, open_dbus_connection(bus.address, enable_fds=True)
+        self.bus, self.connection = bus, open_dbus_connection(bus.address, enable_fds=True, auth_timeout=60)
 
     def ask(self, message):
         reply = self.connection.send_and_get_reply(message, timeout=WAIT)
@@ -99,9 +114,9 @@ class Client:
     def owned(self, name):
         return self.call("NameHasOwner", "s", (name,), "/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus")[0]
 
-    def as_other(self, method, signature="", *body):
-        p = subprocess.run([sys.executable, "-c", OTHER_USER, self.bus.address, method, signature, json.dumps(body)], text=True,
-                           capture_output=True, timeout=WAIT)
+    def as_other(self, method, signature="", *body, path=ROOT, interface=MANAGER):
+        p = subprocess.run([sys.executable, "-c", OTHER_USER, self.bus.address, path, interface, method, signature, json.dumps(body)],
+                           text=True, capture_output=True, timeout=WAIT)
         assert p.returncode == 0, p.stderr
         return json.loads(p.stdout)
 
@@ -122,13 +137,20 @@ class Daemon(Client):
         self.machine, self.directory = machine, pathlib.Path(tempfile.mkdtemp())
         self.config = self.directory / "etc/iommud"
         (self.config / "reservations.d").mkdir(parents=True)
-        self.command = [IOMMUD, f"--runtime-directory={self.directory}/run", f"--config-root={self.directory}"]
+        self.command = [IOMMUD, *self.directories(self.directory)]
         if machine == "made":
             madesys.make(self.directory / "sys")
             self.command = ["unshare", "--mount", "--propagation", "unchanged", "sh", "-euc",
                             f'mount --bind {self.directory}/sys /sys; exec "$@"', "sh", *self.command]
         self.environment = {**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": bus.address}
         self.log = self.directory / "log"
+        self.start()
+
+    @staticmethod
+    def directories(root):
+        return [f"--runtime-directory={root}/run", f"--state-directory={root}/state", f"--config-root={root}"]
+
+    def start(self):
         with open(self.log, "w") as f:
             self.process = subprocess.Popen(self.command, env=self.environment, stderr=f, stdin=subprocess.DEVNULL)
         self.wait(lambda: self.owned(NAME))
@@ -140,12 +162,25 @@ class Daemon(Client):
             time.sleep(0.02)
 
     def stop(self):
-        """Ends it as systemd would; a sanitizer's last words make it fail."""
-        self.process.terminate()
-        status, text = self.process.wait(WAIT), self.log.read_text()
+        self.end()
         self.connection.close()
         shutil.rmtree(self.directory)
+
+    def end(self):
+        """As systemd would; a sanitizer's last words make it fail."""
+        self.process.terminate()
+        status, text = self.process.wait(WAIT), self.log.read_text()
         assert status == 0 and "Sanitizer" not in text and "runtime error" not in text, (status, text)
+
+
+@contextlib.contextmanager
+def made_daemon(kind=Daemon):
+    """On a made machine and a bus of its own."""
+    bus = privatebus.PrivateBus()
+    d = kind(bus, "made")
+    yield d
+    d.stop()
+    bus.stop()
 
 
 @pytest.fixture(scope="module")
@@ -163,12 +198,9 @@ def daemon(bus, request):
 
 
 @pytest.fixture(scope="module")
-def made(bus):
-    with_own_bus = privatebus.PrivateBus()
-    d = Daemon(with_own_bus, "made")
-    yield d
-    d.stop()
-    with_own_bus.stop()
+def made():
+    with made_daemon() as d:
+        yield d
 
 
 def refused(call, error, *texts):
@@ -268,6 +300,13 @@ REFUSALS = {
     "too many PASIDs": (*acquire({"pasids": ("u", 0xffffffff)}), "InvalidArgument"),
     "too long a wait": (*acquire({"wait": ("t", 0xffffffffffffffff)}), "InvalidArgument"),
     "member of no address": (*acquire({"members": ("as", ["x"])}), "InvalidArgument"),
+    "limit of no path": ("SetPasidLimit", "sta{sv}", ("machine.slice", 5, {}), "InvalidArgument"),
+    "limit of a path with dots": ("SetPasidLimit", "sta{sv}", ("/a/../b", 5, {}), "InvalidArgument"),
+    "limit of an unprintable path": ("SetPasidLimit", "sta{sv}", ("/\x1b", 5, {}), "InvalidArgument"),
+    "limit of a very long path": ("SetPasidLimit", "sta{sv}", ("/" + "x" * 4096, 5, {}), "InvalidArgument"),
+    "limit too high": ("SetPasidLimit", "sta{sv}", ("/", 2 ** 32, {}), "InvalidArgument"),
+    "limit with unknown option": ("SetPasidLimit", "sta{sv}", ("/", 5, {"persistent": ("b", True)}), "UnknownOption"),
+    "limit with wrong type of runtime": ("SetPasidLimit", "sta{sv}", ("/", 5, {"runtime": ("s", "yes")}), "InvalidArgument"),
     "no such lease": ("Revoke", "sta{sv}", ("", 0, {}), "org.freedesktop.DBus.Error.UnknownObject"),
     "no such method": ("Frobnicate", None, (), "org.freedesktop.DBus.Error.UnknownMethod"),
     "string for devices": ("Acquire", "s", (NOWHERE,), "org.freedesktop.DBus.Error.InvalidArgs"),
@@ -320,7 +359,7 @@ def test_reload(daemon):
 
 def test_second_daemon(daemon):
     second = pathlib.Path(tempfile.mkdtemp())
-    p = subprocess.run([*daemon.command[:-2], f"--runtime-directory={second}/run", f"--config-root={second}"],
+    p = subprocess.run([*daemon.command[:-3], *daemon.directories(second)],
                        env=daemon.environment, text=True, capture_output=True, timeout=WAIT)
     shutil.rmtree(second)
     assert p.returncode == 1 and NAME in p.stderr and "Sanitizer" not in p.stderr, p.stderr
@@ -335,7 +374,7 @@ def device_path(address):
 
 def test_made_devices(made):
     managed = made.managed()
-    assert set(managed) - {ROOT} == {device_path(a) for a in madesys.DEVICES} | {f"{ROOT}/group/7", f"{ROOT}/group/8"}
+    assert set(managed) - {ROOT} == {device_path(a) for a in madesys.DEVICES} | {f"{ROOT}/group/7", f"{ROOT}/group/8", f"{ROOT}/quota/_2f"}
     for address, (_, class_, driver, group) in madesys.DEVICES.items():
         d = {k: v[1] for k, v in managed[device_path(address)][f"{NAME}.Device"].items()}
         assert d["Address"] == address and d["Class"] == class_ and d["Driver"] == driver and d["State"] == "free"
@@ -357,3 +396,20 @@ def test_made_groups(made):
 def test_made_refusals(made, device, error):
     """A bridge; a device without a group; and one that is fine, but nobody granted it to this user and there is no polkit."""
     assert made.as_other("Acquire", "asa{sv}", [device], {})[0] == f"{NAME}.Error.{error}"
+
+
+@pytest.mark.parametrize("device, n, options, error", [
+    (madesys.NVME, 0, {}, "NotSupported"), (madesys.NIC0, 5, {}, "InvalidArgument"), (madesys.NIC0, 0xffffffff, {}, "InvalidArgument"),
+    (madesys.NIC0, 1, {}, "DriverMismatch"), (madesys.NIC0, 1, {"restore": ("b", True)}, "UnknownOption"),
+    (madesys.NIC0, 1, {"force-in-use": ("u", 1)}, "InvalidArgument"), (madesys.NIC0, 0, {}, "")])
+def test_made_virtual_functions(made, device, n, options, error):
+    """Root, and then somebody whom nobody has granted it: he learns nothing of the state of the device."""
+    at = dict(path=device_path(device), interface=f"{NAME}.Device")
+    if error:
+        refused(lambda: made.call("SetVirtualFunctions", "ua{sv}", (n, options), **at), f"{NAME}.Error.{error}")
+    else:
+        assert made.call("SetVirtualFunctions", "ua{sv}", (n, options), **at) == ()
+    if not options:
+        known = error if error in ("NotSupported", "InvalidArgument") else "NotAuthorized"
+        assert made.as_other("SetVirtualFunctions", "ua{sv}", n, {}, **at)[0] == f"{NAME}.Error.{known}"
+    assert made.managed()[device_path(device)][f"{NAME}.Device"]["State"][1] == "free"

@@ -21,8 +21,8 @@ pytestmark = pytest.mark.skipif(not IOMMUCTL, reason="IOMMUCTL does not name the
 
 NVME, NIC, FAR, NEAR = "0000:01:00.0", "0000:02:00.0", "0000:03:00.0", "0000:03:00.1"
 MANY = [f"0000:05:{i // 8:02x}.{i % 8}" for i in range(20)]
-VERBS = ("list", "tree", "show", "explain", "acquire", "run", "release", "monitor")
-WAIT = 20
+VERBS = ("list", "tree", "show", "explain", "acquire", "run", "plug", "unplug", "release", "revoke", "vfs", "quota", "monitor")
+WAIT = 120
 
 # What a command under "run" does: reports its arguments, its environment, and what fstat says of every descriptor in IOMMUD_FDS.
 CHILD = """
@@ -149,7 +149,9 @@ def test_help_and_version(bus):
     ["acquire", "nonsense"], ["acquire", "0000:01:20.0"], ["acquire", "0000:01:00.8"], ["acquire", NVME, "01:00.0"],
     ["acquire", "--pasids", "-1", NVME], ["acquire", "--pasids", "4294967296", NVME], ["acquire", "--wait", "1.5", NVME],
     ["acquire", "--wait", "99999999999999999", NVME], ["acquire", "--members", "x,y", NVME], ["run"], ["run", "-d", NVME],
-    ["run", "--", "true"], ["release"], ["release", ""], ["release", "a", "b"], ["release", "--reason", "a\nb", "a"],
+    ["run", "--", "true"], ["release"], ["release", ""], ["release", "a", "b"], ["release", "--reason", "a\nb", "a"], ["revoke"], ["revoke", "a", "b"],
+    ["revoke", "--deadline", "soon", "a"], ["revoke", "--reason", "a" * 121, "a"],
+    ["vfs"], ["vfs", NVME], ["vfs", "nonsense", "1"], ["vfs", NVME, "-1"], ["vfs", NVME, "65536"], ["vfs", NVME, "1", "2"],
     ["monitor", "x"]])
 def test_usage_errors(bus, arguments):
     p = bus.run(*arguments, status=2)
@@ -367,6 +369,19 @@ def test_release_fails(bus):
     assert holder.poll() is None
 
 
+def test_revoke_gives_a_deadline(bus):
+    bus.start("run", "-d", NVME, "--", "sleep", "60")
+    wait_until(lambda: bus.json("list", "leases")["leases"])
+    id = bus.json("list", "leases")["leases"][0]["Id"]
+    assert bus.calls()["call"] == "Acquire"
+    bus.run("revoke", "--no-wait", id)
+    call = bus.calls()
+    assert (call["call"], call["deadline"]) == ("Revoke", 30_000_000) and call["reason"].startswith("revoked by ")
+    bus.run("revoke", "--no-wait", "--deadline", "5", "--reason", "maintenance", id)
+    call = bus.calls()
+    assert (call["deadline"], call["reason"]) == (5_000_000, "maintenance")
+
+
 # Running a command
 
 def test_run_inherits(bus):
@@ -399,7 +414,10 @@ def test_run_placeholders(bus):
 
 def test_run_refuses_before_it_acquires(bus, tmp_path):
     assert "no device {2}" in bus.run("run", "-d", NVME, "-d", FAR, "--", "true", "x{1}y{2}", status=2).stderr
-    assert "hands out no {iommufd}" in bus.run("run", "--hand-over", "none", "-d", NVME, "--", "true", "{iommufd}", status=2).stderr
+    for form, word in ("none", "iommufd"), ("node", "group"), ("node", "0"), ("group", "iommufd"), ("group", "0"), ("unbound", "container"):
+        assert "hands out no {%s}" % word in bus.run("run", "--hand-over", form, "-d", NVME, "--", "true", "{%s}" % word, status=2).stderr
+    for form in "unbound", "none":
+        assert "{ioas}" in bus.run("run", "--hand-over", form, "-d", NVME, "--", "true", "id={ioas}", status=2).stderr
     for missing in "no-such-command", str(tmp_path / "missing"), "":
         assert "command not found" in bus.run("run", "-d", NVME, "--", missing, status=127).stderr
     for wrong in str(tmp_path), "/dev/null":
@@ -426,7 +444,31 @@ def test_run_exit_status_and_path(bus, tmp_path):
 
 
 def test_run_none(bus):
-    assert list(child(bus, "--hand-over", "none", "-d", NVME, "--", "{lifeline}")["fds"]) == ["lifeline"]
+    for form in "none", "node":
+        assert list(child(bus, "--hand-over", form, "-d", NVME, "--", "{lifeline}")["fds"]) == ["lifeline"]
+
+
+def test_run_group(bus):
+    number = bus.json("show", NVME)["Group"].rpartition("/")[2]
+    c = child(bus, "--hand-over", "group", "-d", NVME, "--", "c={container},g={group}")
+    assert list(c["fds"]) == ["lifeline", "container", "group:" + number]
+    assert c["arguments"] == [f"c={c['fds']['container']},g={c['fds']['group:' + number]}"]
+
+
+def test_run_attached(bus):
+    c = child(bus, "--hand-over", "attached", "-d", NVME, "--", "ioas={ioas}", "{0}", "${ioas}")
+    assert c["arguments"] == ["ioas=2", c["fds"][NVME], "${ioas}"]
+
+
+def test_plug_needs_a_lease_and_a_monitor(bus, tmp_path):
+    for environment in {}, {"IOMMUD_LEASE": "../x", "IOMMUD_FDS": "lifeline=0"}, {"IOMMUD_LEASE": "ab", "IOMMUD_FDS": "lifeline=99"}:
+        assert "no lease here" in bus.run("plug", "--qmp", "/none", NVME, status=1, environment=environment).stderr
+    command = f"{IOMMUCTL} plug --qmp {tmp_path}/missing {NIC}"
+    assert "monitor at" in bus.run("run", "-d", NVME, "--", "sh", "-c", command, status=1).stderr
+    assert "belongs to no lease" in bus.run("unplug", "--qmp", f"{tmp_path}/missing", NIC, status=1).stderr
+    for verb in "plug", "unplug":
+        bus.run(verb, NVME, status=2)
+        bus.run(verb, "--qmp", "/none", status=2)
 
 
 def test_lifeline_travels(bus):
@@ -468,11 +510,23 @@ def test_monitor_loses_the_bus(empty_bus):
     assert p.wait(WAIT) == 1 and "lost the connection" in p.stderr.read()
 
 
+# Virtual functions
+
+def test_vfs(bus):
+    functions = bus.run("vfs", "01:00.0", "4").stdout.splitlines()
+    assert len(functions) == 20 and functions == sorted(functions) and functions[0] == "0000:05:00.0"
+    assert bus.calls() == dict(call="SetVirtualFunctions", device=NVME, n=4, options={})
+    bus.run("vfs", "--force-in-use", NVME, "0")
+    assert bus.calls()["options"] == {"force-in-use": True}
+    assert "no SR-IOV" in bus.run("vfs", "02:00.0", "1", status=1).stderr
+    assert "no device 0000:77:00.0" in bus.run("vfs", "77:00.0", "1", status=1).stderr
+
+
 # Completion
 
 @pytest.mark.parametrize("typed, some", [
-    ("iommuctl ", VERBS), ("iommuctl re", ["release"]), ("iommuctl list g", ["groups"]), ("iommuctl explain --a", ["--as"]),
-    ("iommuctl run --hand-over ", ["unbound", "attached", "none"]), ("iommuctl run -d 0000:01:00.0 -- tru", ["true"]),
+    ("iommuctl ", VERBS), ("iommuctl re", ["release", "revoke"]), ("iommuctl list g", ["groups"]), ("iommuctl explain --a", ["--as"]),
+    ("iommuctl run --hand-over ", ["unbound", "attached", "group", "node", "none"]), ("iommuctl run -d 0000:01:00.0 -- tru", ["true"]),
     ("iommuctl run -d 0000:01:00.0 --wa", ["--wait"])])
 def test_completion(typed, some):
     script = HERE.parent.parent / "client" / "iommuctl.bash"

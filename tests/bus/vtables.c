@@ -3,7 +3,7 @@
 
 #include "bus/bus.h"
 
-/* Shows the daemon's interfaces to who introspects /vtables/{Manager,Device,Group,Lease} of org.iommud1.Vtables, without objects
+/* Shows the daemon's interfaces to who introspects /vtables/{Manager,Device,Group,Lease,Quota} of org.iommud1.Vtables, without objects
  * behind them: a lease cannot be had without an IOMMU, but what it would look like can be compared with the contract. */
 
 int main(void) {
@@ -15,6 +15,7 @@ int main(void) {
                 { "/vtables/Device", BUS_DEVICE, bus_device_vtable },
                 { "/vtables/Group", BUS_GROUP, bus_group_vtable },
                 { "/vtables/Lease", BUS_LEASE, bus_lease_vtable },
+                { "/vtables/Quota", BUS_QUOTA, bus_quota_vtable },
         };
         sd_bus *bus = NULL;
         int r = sd_bus_open_system(&bus);
