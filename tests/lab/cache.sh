@@ -10,6 +10,7 @@ lab_key() { cat "$@" | sha256sum | cut -c1-16; }
 
 LAB_TREE=$LAB_CACHE/tree-$LAB_SUITE-$(lab_key "$LAB_HERE/packages" "$LAB_HERE/tree.sh")
 LAB_KERN=$LAB_CACHE/kernel-$LAB_KERNEL-$(lab_key "$LAB_HERE/kernel.config" "$LAB_HERE/kernel.sh")
+LAB_STOCK=$LAB_CACHE/stock-$(lab_key "$LAB_HERE/stock.sh" "$LAB_HERE/packages" "$LAB_HERE/tree.sh")
 LAB_IMAGE=$LAB_CACHE/image-$(printf '%s' "${LAB_TREE##*-}${LAB_KERN##*-}" | cat - "$LAB_HERE/image.sh" | sha256sum | cut -c1-16)
 
 lab_say() { printf 'lab: %s\n' "$*" >&2; }

@@ -4,6 +4,7 @@ An Agent stands for such a process in the test. Its methods are those of Client,
 and are known to the test by their numbers. kill() ends it as SIGKILL does; what it has open goes with it.
 """
 import ctypes
+import errno
 import os
 import pickle
 import pwd
@@ -14,16 +15,16 @@ import socket
 import traceback
 
 import vfio
+from attacker import LONG, Attacker
 
 SERVICE, ROOT = "org.iommud1", "/org/iommud1"
-MANAGER, LEASE, DEVICE, GROUP = (SERVICE + "." + i for i in ("Manager", "Lease", "Device", "Group"))
+MANAGER, LEASE, DEVICE, GROUP, QUOTA = (SERVICE + "." + i for i in ("Manager", "Lease", "Device", "Group", "Quota"))
 MEMLOCK = 8 << 20               # the kernel's default, which is what a login has
-LONG = 90                       # seconds; a bound for what should take a moment, on a slow and busy machine
 
 OPTIONS = {
     "hand-over": "s", "members": "as", "driver": "s", "pasids": "u", "force-in-use": "b", "reservation": "s", "restore": "b",
     "reset-set": "b",
-    "wait": "t", "for": "h", "as": "u",
+    "wait": "t", "for": "h", "as": "u", "runtime": "b",
 }
 
 
@@ -43,7 +44,7 @@ class Died(Exception):
 
 
 class Grant:
-    """What Acquire gave: fds by "lifeline", "iommufd" and address."""
+    """What Acquire gave: fds by "lifeline", "iommufd", "container", and address or number of a group."""
 
     def __init__(self, path, fds, found):
         self.path, self.fds, self.found = path, fds, found
@@ -91,10 +92,11 @@ class Bus:
         return {k: v[1] for k, v in properties.items()}
 
 
-class Client:
+class Client(Attacker):
     """What an agent can do; runs in its process."""
 
     def __init__(self):
+        super().__init__()
         self.bus, self.children = None, []
 
     def connect(self):
@@ -125,10 +127,44 @@ class Client:
         bus = self.connect()
         bus.connection.send(bus.message(ROOT, MANAGER, "Acquire", "asa{sv}", (devices, variants(dict(options)))))
 
+    def unique_name(self):
+        return self.connect().connection.unique_name
+
+    def signal(self, receiver, size):
+        """A signal of this many bytes, for one connection."""
+        from jeepney import DBusAddress, HeaderFields, new_signal
+        message = new_signal(DBusAddress(ROOT, interface="org.example.Test"), "Filler", "s", ("x" * size,))
+        message.header.fields[HeaderFields.destination] = receiver
+        self.connect().connection.send(message)
+
+    def answers(self, n):
+        """Reads n answers: the names of errors, "" where there was none. Descriptors are closed."""
+        from jeepney import HeaderFields, MessageType
+        out = []
+        while len(out) < n:
+            header = self.connect().connection.receive(timeout=LONG).header
+            if header.message_type in (MessageType.method_return, MessageType.error):
+                out.append(header.fields.get(HeaderFields.error_name, ""))
+        return out
+
+    def send_add_devices(self, path, lifeline, devices, options=()):
+        """Does not wait for the answer."""
+        bus = self.connect()
+        bus.connection.send(bus.message(path, LEASE, "AddDevices", "hasa{sv}", (lifeline, devices, variants(dict(options)))))
+
     def explain(self, devices, options=()):
         possible, findings = self.call(ROOT, MANAGER, "Explain", "asa{sv}", (devices, variants(dict(options))))
         return possible, [(code, severity, subject, text, {k: plain(v) for k, v in details.items()})
                           for code, severity, subject, text, details in findings]
+
+    def explain_often(self, device, n):
+        """Four questions at a time."""
+        bus = self.connect()
+        for i in range(n + 4):
+            if i < n:
+                bus.connection.send(bus.message(ROOT, MANAGER, "Explain", "asa{sv}", ([device], {})))
+            if i >= 4:
+                bus.connection.receive(timeout=LONG)
 
     def release(self, path, lifeline):
         self.call(path, LEASE, "Release", "ha{sv}", (lifeline, {}))
@@ -144,8 +180,25 @@ class Client:
     def remove_devices(self, path, lifeline, devices):
         self.call(path, LEASE, "RemoveDevices", "hasa{sv}", (lifeline, list(devices), {}))
 
+    def reset(self, path, lifeline, device):
+        (method,) = self.call(path, LEASE, "Reset", "hsa{sv}", (lifeline, device, {}))
+        return method
+
+    def attach_pasid_by_daemon(self, path, lifeline, device, pt, pasid):
+        self.call(path, LEASE, "AttachPasid", "hsuua{sv}", (lifeline, device, pt, pasid, {}))
+
+    def detach_pasid_by_daemon(self, path, lifeline, device, pasid):
+        self.call(path, LEASE, "DetachPasid", "hsua{sv}", (lifeline, device, pasid, {}))
+
     def revoke(self, path, reason="a test says so", deadline=0):
         self.call(path, LEASE, "Revoke", "sta{sv}", (reason, deadline, {}))
+
+    def set_virtual_functions(self, device, n, options=()):
+        path = f"{ROOT}/device/" + device.replace(":", "_").replace(".", "_")
+        self.call(path, DEVICE, "SetVirtualFunctions", "ua{sv}", (n, variants(dict(options))))
+
+    def set_pasid_limit(self, cgroup, limit, options=()):
+        self.call(ROOT, MANAGER, "SetPasidLimit", "sta{sv}", (cgroup, limit, variants(dict(options))))
 
     def identify(self, fd):
         return self.call(ROOT, MANAGER, "Identify", "ha{sv}", (fd, {}))
@@ -179,6 +232,39 @@ class Client:
         """The name of the error, "" if it can be opened."""
         return vfio.error_of(lambda: os.close(os.open(path, flags)))
 
+    def race_to_open(self, path, n):
+        """n children open it, all at once: the errors that they got. They live on."""
+        gate, hold = os.pipe()
+        results, result = os.pipe()
+        for _ in range(n):
+            pid = os.fork()
+            if pid == 0:
+                os.close(hold)
+                os.read(gate, 1)            # until the parent closes it
+                os.write(result, self.can_open(path).encode() + b"\n")
+                while True:
+                    signal.pause()
+            self.children.append(pid)
+        os.close(hold)
+        os.close(gate)
+        os.close(result)
+        with open(results, encoding="ascii") as f:
+            return [f.readline().strip() for _ in range(n)]
+
+    def open_in_child(self, path):
+        """A child that tries to open it: its pid, and the error. At SIGUSR1 it becomes another program."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        results, result = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.write(result, self.can_open(path).encode() + b"\n")
+            signal.sigwait([signal.SIGUSR1])
+            os.execvp("sleep", ["sleep", "1000"])
+        self.children.append(pid)
+        os.close(result)
+        with open(results, encoding="ascii") as f:
+            return pid, f.readline().strip()
+
     def pipe(self):
         return os.pipe()
 
@@ -186,8 +272,108 @@ class Client:
         """To the test's process: what it returns there are its own numbers. See Agent.give."""
         return list(fds)
 
-    def bind(self, device, iommufd):
-        return vfio.error_of(vfio.bind, device, iommufd)
+    def bind(self, device, iommufd, token=""):
+        return vfio.error_of(vfio.bind, device, iommufd, token)
+
+    def attach(self, device, pt):
+        return vfio.error_of(vfio.attach, device, pt)
+
+    def detach(self, device):
+        return vfio.error_of(vfio.detach, device)
+
+    def hot_reset(self, device):
+        return vfio.error_of(vfio.hot_reset, device)
+
+    def bind_id(self, grant, address):
+        """Binds an unbound device; its id in the iommufd."""
+        return vfio.bind(grant.fds[address], grant.iommufd)
+
+    def pasid_table(self, grant, address):
+        """Binds an unbound device and makes a page table that PASIDs can be attached to."""
+        devid = self.bind_id(grant, address)
+        return vfio.hwpt_alloc(grant.iommufd, devid, vfio.ioas_alloc(grant.iommufd))
+
+    def attach_pasid(self, device, pt, pasid):
+        return vfio.error_of(vfio.attach_pasid, device, pt, pasid)
+
+    def detach_pasid(self, device, pasid):
+        return vfio.error_of(vfio.detach_pasid, device, pasid)
+
+    def attach_pasid_read_only(self, device, pt, pasid):
+        return vfio.error_of(vfio.attach_pasid_read_only, device, pt, pasid)
+
+    def attach_pasid_nowhere(self, device):
+        return vfio.error_of(vfio.attach_nowhere, device)
+
+    def pasid_rounds(self, device, pt, pasids, n):
+        """Attaches and detaches them all, n times; the errors that came."""
+        errors = set()
+        for _ in range(n):
+            errors |= {self.attach_pasid(device, pt, p) for p in pasids}
+            errors |= {self.detach_pasid(device, p) for p in pasids}
+        return errors - {""}
+
+    def pasid_rounds_while(self, device, pt, pasids, path):
+        """The same, until the path is gone: the errors, and how many rounds it were."""
+        errors, n = set(), 0
+        while os.path.exists(path):
+            errors |= self.pasid_rounds(device, pt, pasids, 1)
+            n += 1
+        return errors, n
+
+    def race_for_pasids(self, device, pt, n):
+        """n children try to attach one PASID each, all at once: how many could. They end, what they attached stays."""
+        gate, hold = os.pipe()
+        pids = []
+        for i in range(n):
+            pid = os.fork()
+            if pid == 0:
+                os.close(hold)
+                os.read(gate, 1)            # until the parent closes it
+                os._exit(0 if self.attach_pasid(device, pt, 1000 + i) == "" else 1)
+            pids.append(pid)
+        os.close(hold)
+        os.close(gate)
+        return sum(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0 for pid in pids)
+
+    def lie(self, device, pt, pasid, times):
+        """Runs tests/lab/vmm/liar.c; its exit status."""
+        os.set_inheritable(device, True)
+        pid = os.posix_spawn("/lab/liar", ["/lab/liar", str(device), str(pt), str(pasid), str(times)], os.environ)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    def lie_while(self, device, pt, pasid, path):
+        """One liar after the other, until the path is gone: how many were killed."""
+        killed = 0
+        while os.path.exists(path):
+            killed += self.lie(device, pt, pasid, 100000) == -signal.SIGKILL
+            self.detach_pasid(device, pasid)
+        return killed
+
+    def attach_pasid_32(self, device, pt, pasid):
+        """By a program of 32 bits, tests/lab/vmm/attach32.c."""
+        os.set_inheritable(device, True)
+        pid = os.posix_spawn("/lab/attach32", ["/lab/attach32", str(device), str(pt), str(pasid)], os.environ)
+        return errno.errorcode.get(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), "")
+
+    def mock_device(self):
+        """In an iommufd of its own: (iommufd, device, table)."""
+        iommufd = os.open("/dev/iommu", os.O_RDWR)
+        return iommufd, *vfio.mock_device(iommufd)
+
+    def mock_pasid(self, iommufd, device, pasid, table=None):
+        """Attaches it to the table; without one, detaches it."""
+        op = vfio.MOCK_ATTACH_PASID if table else vfio.MOCK_DETACH_PASID
+        return vfio.error_of(vfio.mock, iommufd, op, device, pasid, table or 0)
+
+    def nested_table(self, grant, devid, pt):
+        return vfio.error_of(vfio.hwpt_alloc, grant.iommufd, devid, pt, 0, bytes(24), 1)
+
+    def viommu(self, grant, devid, pt):
+        return vfio.error_of(vfio.viommu_alloc, grant.iommufd, devid, pt)
+
+    def ioas_alloc(self, iommufd):
+        return vfio.ioas_alloc(iommufd)
 
     def use(self, grant, address):
         """Binds an unbound device, as a VMM does, and reads its ids."""
@@ -197,8 +383,36 @@ class Client:
         vfio.bind(device, iommufd)
         return vfio.ids(device)
 
+    def listen(self, device):
+        return vfio.listen(device)
+
+    def wait_for_request(self, event):
+        """Blocks until VFIO has asked for the device back; how often it has."""
+        return os.eventfd_read(event) if select.select([event], [], [], LONG)[0] else 0
+
     def ids(self, device):
         return vfio.ids(device)
+
+    def use_group(self, container, group, address):
+        """As a legacy VMM does with a group that is claimed already: maps memory and opens the device. Its descriptor."""
+        vfio.set_iommu(container)
+        self.memory = vfio.map_dma(container)
+        return vfio.get_device(group, address)
+
+    def open_node(self, node, address):
+        """As QEMU does with host=: all by itself. The descriptors of container, group and device."""
+        container, group = self.open("/dev/vfio/vfio"), self.open(node)
+        vfio.set_container(group, container)
+        return container, group, self.use_group(container, group, address)
+
+    def get_device(self, group, address):
+        return vfio.error_of(vfio.get_device, group, address)
+
+    def map_dma(self, container, length):
+        return vfio.error_of(vfio.map_dma, container, 1 << 32, length)
+
+    def bar(self, device, index, offset, count):
+        return vfio.bar(device, index, offset, count)
 
     def ioas_map(self, iommufd, ioas):
         return vfio.error_of(vfio.ioas_map, iommufd, ioas)
@@ -219,6 +433,13 @@ class Client:
                 signal.pause()
         self.children.append(pid)
         return pid
+
+    def pidfd(self, pid):
+        return os.pidfd_open(pid)
+
+    def undumpable(self):
+        """/proc/PID belongs to root from now on, as with a program that changes its user."""
+        ctypes.CDLL(None).prctl(4, 0)
 
     def memlock(self):
         return resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
@@ -289,7 +510,10 @@ class Agent:
 
     def start(self, method, *args):
         """Without waiting; result() does."""
-        self.control.send(pickle.dumps((method, args)))
+        try:
+            self.control.send(pickle.dumps((method, args)))
+        except OSError as e:
+            raise Died(f"{self.user}'s client: {e}") from None
 
     def result(self):
         try:

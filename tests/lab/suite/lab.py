@@ -126,6 +126,22 @@ def give_to(address, driver):
         wait_until(lambda: driver_of(address) == driver, f"{address} on {driver}")
 
 
+def unplug(address):
+    """Neither the kernel nor the daemon knows it afterwards."""
+    write(f"{PCI}{address}/remove", "1")
+    wait_until(lambda: address not in states(), "forgotten")
+
+
+def replug(address):
+    """As the slot's button would."""
+    unplug(address)
+    write("/sys/bus/pci/rescan", "1")
+    wait_until(lambda: states().get(address) == "free", "known again")
+
+
+pulled = set()                  # addresses of devices that do not come back
+
+
 def sysfs():
     return {a: (driver_of(a), override_of(a)) for a in sorted(os.listdir(PCI))}
 
@@ -156,6 +172,10 @@ def device(address):
 
 def state(address):
     return device(address)["State"]
+
+
+def group(address):
+    return bus().get_all(group_path(address), agent.GROUP)
 
 
 def lease(path):
@@ -192,6 +212,18 @@ def wait_free(*addresses):
         wait_until(lambda: state(a) == "free", lambda: f"{a} free; it is {state(a)}: {device(a)['StateReason']}")
 
 
+@contextlib.contextmanager
+def signals(*rules):
+    """What is heard on the bus meanwhile: lines of busctl."""
+    monitor = subprocess.Popen(["busctl", "monitor", *("--match=" + r for r in rules)], stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True)
+    try:
+        wait_until(lambda: "Monitoring" in monitor.stdout.readline(), "the monitor listens")
+        yield iter(monitor.stdout.readline, "")
+    finally:
+        monitor.kill()
+
+
 def has_owner():
     try:
         bus().call("/org/freedesktop/DBus", "org.freedesktop.DBus", "GetNameOwner", "s", (agent.SERVICE,), "org.freedesktop.DBus")
@@ -206,6 +238,16 @@ def pid():
     return p
 
 
+def wait_for_another(was):
+    """A daemon with another number; between the two nobody has the name."""
+    def there():
+        try:
+            return pid() != was
+        except BusError:
+            return False
+    wait_until(there, "a new daemon is there")
+
+
 def fd_count():
     return len(os.listdir(f"/proc/{pid()}/fd"))
 
@@ -215,15 +257,19 @@ def rss():
     return int(re.search(r"VmRSS:\s+(\d+)", read(f"/proc/{pid()}/status"))[1])
 
 
+def children():
+    """Of the daemon, dead ones that are not reaped yet, too."""
+    p = pid()
+    return [int(child) for path in glob.glob(f"/proc/{p}/task/{p}/children") for child in read(path).split()]
+
+
 def workers():
     """Children of the daemon, dead ones not counted."""
-    p = pid()
     found = []
-    for path in glob.glob(f"/proc/{p}/task/{p}/children"):
-        for child in read(path).split():
-            with contextlib.suppress(OSError):
-                if read(f"/proc/{child}/stat").rpartition(")")[2].split()[0] != "Z":
-                    found.append(int(child))
+    for child in children():
+        with contextlib.suppress(OSError):
+            if read(f"/proc/{child}/stat").rpartition(")")[2].split()[0] != "Z":
+                found.append(child)
     return found
 
 
@@ -284,11 +330,11 @@ def configure(limits="", **reservations):
 def run(command, user="root", **more):
     """A program as this user, with a login's limits. Output and errors together."""
     return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          timeout=LONG, **_as(user), **more)
+                          timeout=2 * LONG, **_as(user), **more)
 
 
-def popen(command, user="root", **more):
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **_as(user), **more)
+def popen(command, user="root", stdin=subprocess.DEVNULL, **more):
+    process = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **_as(user), **more)
     _processes.append(process)
     return process
 
@@ -308,6 +354,32 @@ QEMU = ("qemu-system-x86_64 -accel tcg -machine q35 -m 128 -nodefaults -display 
 _processes = []
 
 
+def remove_cgroup(directory):
+    """As soon as nobody is in it any more."""
+    wait_until(lambda: "populated 0" in read(f"{directory}/cgroup.events"), f"{directory} is empty")
+    os.rmdir(directory)
+
+
+def settle():
+    """Until udev has worked off all events."""
+    run(["udevadm", "settle", "-t", str(LONG)], check=True)
+
+
+@contextlib.contextmanager
+def cgroup(path, *pids):
+    """A cgroup with these processes in it; what they start is in it, too."""
+    directory = f"/sys/fs/cgroup/{path}"
+    os.makedirs(directory)
+    for p in pids:
+        write(f"{directory}/cgroup.procs", str(p))
+    try:
+        yield directory
+    finally:
+        with contextlib.suppress(OSError):
+            write(f"{directory}/cgroup.kill", "1")
+        remove_cgroup(directory)
+
+
 def qemu(address, *more, user="alice"):
     """QEMU started by iommuctl run, as in its manual."""
     return popen(["iommuctl", "run", "-d", address, "--", *QEMU, *more], user)
@@ -323,8 +395,9 @@ class Baseline:
 
     def differences(self):
         now, known = sysfs(), states()
-        out = [f"{a} has driver {now.get(a, ('gone',))} instead of {was}" for a, was in self.sysfs.items() if now.get(a) != was]
-        out += [f"{a} is {known.get(a)}" for a, was in self.states.items() if known.get(a) != was]
+        out = [f"{a} has driver {now.get(a, ('gone',))} instead of {was}" for a, was in self.sysfs.items()
+               if now.get(a) != was and a not in pulled]
+        out += [f"{a} is {known.get(a)}" for a, was in self.states.items() if known.get(a) != was and a not in pulled]
         return out + [f"left over: {f}" for f in files()] + [f"lease left over: {p}" for p in leases()]
 
 
@@ -363,7 +436,7 @@ def holders():
 def tidy(baseline):
     """After a test that passed: nothing of it may be left once its clients are gone."""
     end_clients()
-    wait_until(lambda: not baseline.differences(), lambda: "as before the test; " + "; ".join(baseline.differences()), 60)
+    wait_until(lambda: not baseline.differences(), lambda: "as before the test; " + "; ".join(baseline.differences()))
 
 
 def repair(baseline):
@@ -394,4 +467,4 @@ def repair(baseline):
                 give_to(a, driver)
         start()
     configure()
-    wait_until(lambda: not baseline.differences(), lambda: "; ".join(baseline.differences()), 60)
+    wait_until(lambda: not baseline.differences(), lambda: "; ".join(baseline.differences()))

@@ -4,7 +4,7 @@ import glob
 import os
 
 from agent import Agent
-from lab import (DENIED, addr, check, configure, device, driver_of, equal, override_of, refused, run, state, sysfs, test, wait_free,
+from lab import (DENIED, addr, check, configure, device, driver_of, equal, override_of, refused, run, settle, state, sysfs, test, wait_free,
                  wait_until)
 
 NVME_RIGHTS = {"MemoryLock": "8G"}
@@ -59,6 +59,22 @@ def mounted_disk_is_refused_naming_the_mount():
 
 
 @test("intel")
+def others_questions_do_not_hide_a_use():
+    other = addr("nvme2")
+    configure(alice=(["nvme2"], NVME_RIGHTS))
+    alice, bobs = Agent("alice"), [Agent("bob") for _ in range(3)]
+    with mounted(other):
+        for bob in bobs:
+            bob.start("explain_often", other, 100)
+        for _ in range(15):
+            with refused("DeviceInUse"):
+                alice.acquire([other])
+        for bob in bobs:
+            bob.result()
+    equal(driver_of(other), "nvme")
+
+
+@test("intel")
 def disk_is_lent_as_soon_as_it_is_unmounted():
     other = addr("nvme2")
     configure(alice=(["nvme2"], {}))
@@ -99,7 +115,7 @@ def force_in_use_beyond_the_right_is_refused():
 
 
 def interface(address):
-    run(["udevadm", "settle", "-t", "60"], check=True)      # it gets its final name from udev
+    settle()                # it gets its final name from udev
     return wait_until(lambda: os.path.isdir(f"/sys/bus/pci/devices/{address}/net") and os.listdir(f"/sys/bus/pci/devices/{address}/net"),
                       "the network interface is there")[0]
 

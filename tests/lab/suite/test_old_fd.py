@@ -17,20 +17,26 @@ def rights(*names, **more):
     configure(LIMIT, alice=(["nvme", "nvme2"], {}), bob=(["nvme", "nvme2"], {}), **more)
 
 
+def is_still_open(address):
+    """After a minute, which a slow machine may take, it is called broken."""
+    check(state(address) in ("releasing", "broken"), device(address))
+
+
 def nobody_gets_it(address):
-    equal(state(address), "releasing")
+    is_still_open(address)
     for user in "alice", "bob", "root":
         who = Agent(user)
         # Alice has reached her limit by the very same lease, and that may be what she is told.
-        with refused("DeviceBusy", *(("LimitExceeded",) if user == "alice" else ())):
+        errors = ("DeviceBusy", "DeviceBroken") + (("LimitExceeded",) if user == "alice" else ())
+        with refused(*errors):
             who.acquire([address])
-        with refused("DeviceBusy", *(("LimitExceeded",) if user == "alice" else ())):
+        with refused(*errors):
             who.acquire([address], {"wait": 200000})
         who.kill()
     with refused("LimitExceeded") as why:
         Agent("alice").acquire([addr("nvme2")])
     check("being released" in why.text, why.text)
-    equal(state(address), "releasing")
+    is_still_open(address)
 
 
 def next_one_gets_it(address, driver="nvme"):
@@ -117,8 +123,7 @@ def queued_in_a_socket():
     child = alice.fork_keeping(*ends)
     end_lease(alice, grant, "Release")
     nobody_gets_it(nvme)
-    wait_until(lambda: device(nvme)["StateReason"], "there is a reason")
-    check("no process" in device(nvme)["StateReason"], device(nvme)["StateReason"])
+    wait_until(lambda: "no process" in device(nvme)["StateReason"], lambda: device(nvme)["StateReason"])
     nobody_gets_it(nvme)
     kill(child)
     next_one_gets_it(nvme)

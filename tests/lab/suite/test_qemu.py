@@ -1,10 +1,10 @@
 """A virtual machine boots from a device that its user may not touch."""
 import glob
+import os
 
 from agent import Agent
-from lab import (HELLO, addr, cdev_of, check, configure, device, driver_of, equal, group_of, override_of, qemu, refused, run, state,
-                 test, wait_free, wait_until, QEMU)
-import os
+from lab import (HELLO, addr, cdev_of, check, configure, driver_of, equal, group_of, override_of, run, test, wait_free, wait_until,
+                 QEMU)
 
 
 @test("intel", "amd", "systemd")
@@ -53,35 +53,3 @@ def no_access_without_broker():
         equal(who.can_open(f"/run/iommud/lifelines/{grant.id}", os.O_WRONLY), "EACCES")
     # Not by way of what she has, either: the descriptors' own names in /proc are the nodes, with the nodes' modes.
     equal(alice.can_open(f"/proc/self/fd/{grant.fds[nvme]}"), "EACCES", "a second open of the passed device")
-
-
-@test("virtio")
-def without_interrupt_remapping_the_refusal_says_so():
-    nvme = addr("nvme")
-    configure(alice=(["nvme"], {"MemoryLock": "8G"}))
-    with refused("NoIsolation") as why:
-        Agent("alice").acquire([nvme])
-    check("interrupts" in why.text and "not isolated" in why.text, why.text)
-    check("allow_unsafe_interrupts" in why.text, "no remedy:", why.text)
-    wait_free(nvme)
-    equal(driver_of(nvme), "nvme")
-    # What the kernel said once is known from then on.
-    possible, findings = Agent("alice").explain([nvme])
-    check(not possible and any(f[0] == "no-interrupt-isolation" for f in findings), findings)
-    result = qemu(nvme)
-    out = result.communicate()[0].decode()
-    check(result.returncode == 1 and "not isolated" in out and HELLO not in out, out)
-
-
-@test("none")
-def without_an_iommu_the_refusal_says_so():
-    nvme = addr("nvme")
-    configure(alice=(["nvme"], {"MemoryLock": "8G"}))
-    with refused("NoIsolation") as why:
-        Agent("alice").acquire([nvme])
-    check("no IOMMU group" in why.text and nvme in why.text and "firmware" in why.text, why.text)
-    equal(driver_of(nvme), "nvme")
-    equal(state(nvme), "free")
-    equal(device(nvme)["Group"], "/")
-    possible, findings = Agent("alice").explain([nvme])
-    check(not possible and findings[0][0] == "no-iommu-group", findings)

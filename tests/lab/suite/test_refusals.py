@@ -151,7 +151,7 @@ def nonsense(nvme, nvme2, bridge):
                         ("reservation", ("o", "/x")), ("for", ("u", 1)), ("hand-over", ("v", ("s", "unbound"))),
                         ("members", ("a{sv}", {})), ("driver", ("(s)", ("vfio-pci",)))):
         yield [nvme], {name: value}, wrong
-    for text in "", "bound", "UNBOUND", "group", "node", "unbound ", "x" * 10000, "\x01":
+    for text in "", "bound", "UNBOUND", "groups", "unbound ", "x" * 10000, "\x01":
         yield [nvme], {"hand-over": text}, wrong
     for text in "../x", "/", "x" * 10000, "", "\n", "vfio-pci\n", "a b":
         yield [nvme], {"driver": text}, wrong + ("DriverMismatch",)

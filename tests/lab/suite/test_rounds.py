@@ -2,7 +2,7 @@
 import time
 
 from agent import Agent
-from lab import addr, check, configure, equal, fd_count, files, pid, rss, test, wait_free, wait_until, workers
+from lab import addr, check, children, configure, equal, fd_count, files, pid, rss, test, wait_free, wait_until, workers
 
 ROUNDS, WARM_UP, MORE = 1000, 50, 256       # MORE: KiB that the daemon may have grown by after the warm-up
 
@@ -34,6 +34,4 @@ def thousand_rounds():
 
 
 def print_zombies():
-    p = pid()
-    with open(f"/proc/{p}/task/{p}/children", encoding="utf-8") as f:
-        wait_until(lambda: not f.seek(0) and not f.read().split(), "no dead child is left unreaped")
+    wait_until(lambda: not children(), "no dead child is left unreaped")

@@ -4,7 +4,7 @@ import json
 import agent
 from agent import Agent
 from lab import (addr, bus, check, configure, driver_of, equal, has_owner, lease, pid, refused, reload, run, state, test, wait_free,
-                 wait_until)
+                 wait_for_another, wait_until)
 
 
 def systemctl(*args):
@@ -66,7 +66,7 @@ def leases_live_over_a_restart_of_the_service():
     for command in ["restart", "iommud"], ["kill", "-s", "KILL", "iommud"]:
         was = pid()
         systemctl(*command)
-        wait_until(lambda: has_owner() and pid() != was, "a new daemon is there")
+        wait_for_another(was)
         equal((state(nvme), lease(grant.path)["State"]), ("leased", "active"))
         with refused("DeviceBusy"):
             Agent("bob").acquire([nvme])
@@ -88,7 +88,7 @@ def last_close_during_a_restart_is_not_missed():
     alice.kill()
     was = pid()
     systemctl("restart", "iommud")
-    wait_until(lambda: has_owner() and pid() != was, "a new daemon is there")
+    wait_for_another(was)
     equal(state(nvme), "releasing")
     systemctl("stop", "iommud")
     agent.kill(child)
