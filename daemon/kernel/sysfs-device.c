@@ -122,6 +122,12 @@ int sysfs_read_vfio(int device_fd, char *name, size_t size, dev_t *ret_number) {
         if (r <= 0)
                 return r;
 
+        /* One that is being unregistered: the kernel tells of it (device_del, Linux 7.2) after its attributes have gone, but before
+         * its directory has, and then waits for whoever has it open. Nobody would tell once more. */
+        (void) snprintf(path, sizeof(path), "vfio-dev/%.64s/uevent", entry);
+        if (faccessat(device_fd, path, F_OK, 0) < 0)
+                return errno == ENOENT ? false : -errno;
+
         /* Linux 7.3 gives devices without an IOMMU character devices named noiommu-vfioN. CAP_SYS_RAWIO is asked for at
          * open only, so whoever opens one for somebody else gives that away: for us they do not exist. */
         if (strncmp(entry, "noiommu-", 8) == 0)

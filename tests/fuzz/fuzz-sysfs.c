@@ -36,7 +36,7 @@ static const FuzzFile files[] = {
 static void begin(void) {
         tree_begin();
         put_device(DEVICE_DIRECTORY, "0x010802\n");
-        put_directory(DEVICE_DIRECTORY "vfio-dev/vfio0");
+        put(DEVICE_DIRECTORY "vfio-dev/vfio0/uevent", "");
         put_directory(GROUP_DIRECTORY);
         (void) atexit(tree_end);
 }

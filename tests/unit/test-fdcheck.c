@@ -23,6 +23,7 @@ static void check_device(void) {
         int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 
         CHECK(kernel->ops->check_fd(kernel, fd, FD_DEVICE, address("0000:00:02.0"), -1) == -ENOENT);
+        put(NIC "vfio-dev/vfio9/uevent", "");
         put(NIC "vfio-dev/vfio9/dev", "1:3\n");
         CHECK(kernel->ops->check_fd(kernel, fd, FD_DEVICE, address("0000:00:02.0"), -1) == 0);
         put(NIC "vfio-dev/vfio9/dev", "1:5\n");

@@ -44,7 +44,7 @@ static void put_tree(void) {
         put_link(VF "physfn", "../0000:00:02.0");
         put_link(VF "driver", "../../../bus/pci/drivers/vfio-pci");
         put(VF "driver_override", "vfio-pci\n");
-        put_directory(VF "vfio-dev/vfio3");
+        put(VF "vfio-dev/vfio3/uevent", "");
 
         put("sys/kernel/iommu_groups/7/type", "DMA-FQ\n");
         put("sys/kernel/iommu_groups/7/reserved_regions",
@@ -155,6 +155,11 @@ static void test_vfio_device(void) {
         CHECK(rename(from, below(VF "vfio-dev/noiommu-vfio3")) == 0);
         CHECK(kernel->ops->read_device(kernel, a, &f) == 0);
         CHECK(f.driver_kind == DRIVER_VFIO && streq(f.cdev, ""));
+        CHECK(kernel->ops->is_registered(kernel, a) == 1);
+
+        /* While it is unregistered its directory outlives its attributes. */
+        CHECK(unlink(below(VF "vfio-dev/noiommu-vfio3/uevent")) == 0);
+        CHECK(kernel->ops->is_registered(kernel, a) == 0);
 }
 
 /* A node that is what it should be: /dev/null's number, which needs no privilege to open but one to make. */
@@ -162,6 +167,7 @@ static void test_node(void) {
         Address a = address("0000:00:02.0");
         int fd, inotify, wd;
 
+        put(NIC "vfio-dev/vfio9/uevent", "");
         put(NIC "vfio-dev/vfio9/dev", "1:3\n");
         make_parents("dev/vfio/devices/vfio9");
         if (mknod(below("dev/vfio/devices/vfio9"), S_IFCHR | 0600, makedev(1, 3)) < 0)
