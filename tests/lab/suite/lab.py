@@ -461,8 +461,13 @@ def repair(baseline):
             agent.gone(p, 30)
         for f in files():
             os.unlink(f"{STATE}/{f}")
+        # What was pulled may be going only now that nobody has it open; the rescan waits for that.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.Popen(["sh", "-c", "echo 1 > /sys/bus/pci/rescan"], start_new_session=True).wait(60)
         for a, (driver, override) in baseline.sysfs.items():
-            if (driver_of(a), override_of(a)) != (driver, override):
+            if not os.path.exists(PCI + a):
+                print(f"# repair: {a} is gone", flush=True)
+            elif (driver_of(a), override_of(a)) != (driver, override):
                 print(f"# repair: {a} back to {driver or 'no driver'}", flush=True)
                 give_to(a, driver)
         start()

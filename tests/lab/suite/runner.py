@@ -69,6 +69,19 @@ def show(said):
     print("".join(f"    | {line}\n" for line in lines), flush=True)
 
 
+def show_stuck():
+    """Who waits in the kernel and does not hear signals, and where."""
+    for stat in glob.glob("/proc/[0-9]*/stat"):
+        try:
+            pid, rest = lab.read(stat).split(" (", 1)
+            name, state = rest.rsplit(") ", 1)
+            if state[0] == "D":
+                print(f"    | {name} ({pid}) waits in the kernel: " + " < ".join(
+                    line.split()[1] for line in lab.read(f"/proc/{pid}/stack").splitlines()), flush=True)
+        except OSError:
+            continue        # it has ended meanwhile
+
+
 def run_one(name, function, baseline, log):
     started = time.monotonic()
     lab.configure()
@@ -91,6 +104,7 @@ def run_one(name, function, baseline, log):
         return
     print(f"FAILED {name}: {failure}", flush=True)
     show(said)
+    show_stuck()
     lab.repair(baseline)
 
 
