@@ -8,6 +8,7 @@
 #include "broker/node.h"
 #include "broker/release.h"
 #include "broker/reread.h"
+#include "broker/taken.h"
 #include "broker/wait.h"
 #include "core/errors.h"
 #include "system/journal.h"
@@ -162,6 +163,7 @@ static void on_prepared(Job *job, void *userdata) {
 
         part->task = NULL;
         part->preparation = NULL;
+        taken_settle(run->broker, job);
         run_take_results(run, job);
         if (job->result < 0 && !p->failure.set)
                 blame_job(run->broker, run->lease, job, &p->failure);
@@ -196,6 +198,7 @@ static uint32_t table_of_group(const LeaseRun *run, int group) {
 static int start_worker(LeasePart *part) {
         _cleanup_free_ Job *job = malloc(sizeof(*job));
         LeaseRun *run = part->run;
+        int r;
 
         if (!job)
                 return -ENOMEM;
@@ -208,7 +211,11 @@ static int start_worker(LeasePart *part) {
                 d->fresh = address_list_has(&part->preparation->fresh, d->lease.address);
                 d->lease.pt = table_of_group(run, d->lease.group);
         }
-        return task_start(run->broker->tasks, job, on_prepared, part, &part->task);
+        taken_note(run->broker, job);
+        r = task_start(run->broker->tasks, job, on_prepared, part, &part->task);
+        if (r < 0)
+                taken_settle(run->broker, job);
+        return r;
 }
 
 static void on_anchors_closed(Job *job, void *userdata);

@@ -11,6 +11,7 @@
 #include "broker/release.h"
 #include "broker/revoke.h"
 #include "broker/run.h"
+#include "broker/taken.h"
 #include "system/journal.h"
 
 static void on_lifeline_ended(void *userdata) {
@@ -137,5 +138,6 @@ int recover_leases(Broker *b) {
                 r = watch_begin(b->watch);
         if (r >= 0)
                 judge_members(b);
+        taken_settle_all(b);
         return r;
 }

@@ -9,6 +9,7 @@
 #include "broker/quota.h"
 #include "broker/release.h"
 #include "broker/reread.h"
+#include "broker/taken.h"
 #include "broker/wait.h"
 #include "core/resetset.h"
 #include "system/journal.h"
@@ -238,6 +239,7 @@ static void on_restored(Job *job, void *userdata) {
         AddressList gone = {};
 
         part->task = NULL;
+        taken_settle(run->broker, job);
         for (size_t i = 0; i < job->n_devices && job->result == -ECHILD; i++)
                 note_unfinished(run, &job->devices[i]);
         run_take_results(run, job);
@@ -276,6 +278,7 @@ static void note_traces(const LeaseRun *run, Job *job, AddressList *going) {
 static int restore_part(LeaseRun *run, LeasePart *part) {
         _cleanup_free_ AddressList *going = malloc(sizeof(*going));
         _cleanup_free_ Job *job = malloc(sizeof(*job));
+        int r;
 
         if (!job || !going)
                 return -ENOMEM;
@@ -285,7 +288,13 @@ static int restore_part(LeaseRun *run, LeasePart *part) {
         note_traces(run, job, going);
         for (size_t i = 0; i < job->n_devices; i++)
                 run->devices[run_index(run, lease_device(run->lease, job->devices[i].lease.address))].hinted = false;
-        return job->n_devices == 0 ? 0 : task_start(run->broker->tasks, job, on_restored, part, &part->task);
+        if (job->n_devices == 0)
+                return 0;
+        taken_note(run->broker, job);
+        r = task_start(run->broker->tasks, job, on_restored, part, &part->task);
+        if (r < 0)
+                taken_settle(run->broker, job);
+        return r;
 }
 
 static void on_holders(Job *job, void *userdata) {

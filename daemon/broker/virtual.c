@@ -4,6 +4,7 @@
 
 #include "broker/blame.h"
 #include "broker/reread.h"
+#include "broker/taken.h"
 #include "broker/virtual.h"
 #include "core/errors.h"
 #include "core/virtual.h"
@@ -65,6 +66,7 @@ static void on_changed(Job *job, void *userdata) {
         if (pf)
                 pf->changing = false;
         virtual_refresh(c->broker, c->address);
+        taken_settle(c->broker, job);
         judge_result(c, job, &failure);
         c->done(failure.set ? failure.error_name : NULL, failure.text, c->userdata);
         free(c);
@@ -102,9 +104,12 @@ int virtual_start(Broker *b, Address a, uint32_t n, virtual_done_t done, void *u
         *c = (VirtualChange) {
                 .next = b->changes, .broker = b, .address = a, .n = n, .done = done, .userdata = userdata
         };
+        taken_note(b, job);
         r = task_start(b->tasks, job, on_changed, c, NULL);
-        if (r < 0)
+        if (r < 0) {
+                taken_settle(b, job);
                 return r;
+        }
         b->changes = TAKE_PTR(c);
         pf->changing = true;
         broker_device_changed(b, pf);

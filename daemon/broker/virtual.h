@@ -4,7 +4,7 @@
 #include "broker/broker.h"
 
 /* Changes of how many virtual functions a device has, and the tokens that those of a device on VFIO need. A change belongs to nobody:
- * nothing of it is on disk, and after a restart the devices are what the kernel says. */
+ * but for what is taken off VFIO for it (taken.h) nothing of it is on disk, and after a restart the devices are what the kernel says. */
 
 /* error_name is NULL if the device has as many as were asked for, and all of them are in the inventory. */
 typedef void (*virtual_done_t)(const char *error_name, const char *text, void *userdata);

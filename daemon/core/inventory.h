@@ -29,11 +29,14 @@ typedef struct Device {
         DeviceState state;
         char reason[256]; /* why it is broken or what it waits for, else "" */
         Lease *lease;
-        bool gone;         /* pulled while leased: kept until the lease ends */
-        bool changing;     /* a worker is changing how many virtual functions it has */
-        bool newcomer;     /* it appeared while a lease owned its group */
-        bool unclean;      /* a lease left it that could not be reset after it... */
-        uid_t unclean_of;  /* ... of this user */
+        bool gone;        /* pulled while leased: kept until the lease ends */
+        bool changing;    /* a worker is changing how many virtual functions it has */
+        bool newcomer;    /* it appeared while a lease owned its group */
+        bool unclean;     /* a lease left it that could not be reset after it... */
+        uid_t unclean_of; /* ... of this user */
+        /* A worker is about to take this virtual function off its VFIO driver, or was killed when it had: what it goes back to. "" as a
+         * rule. */
+        char taken_from[NAME_MAX_LEN], taken_override[NAME_MAX_LEN];
         bool marked;       /* there is a file about it */
         unsigned disturbs; /* how often it was found in a leased group where it should not be */
 } Device;

@@ -47,6 +47,7 @@ class Invariants:
         managed_objects()       # opens what describes devices
         wait_until(lambda: not children(), "no worker is at work, or waits to be reaped")
         self.sysfs, self.fds, self.unclean = sysfs(), kinds_of_fds(), []
+        self.made = {}          # devices that a test has made, with what they are on as long as they are there
         self.dirty = set(os.listdir(STATE + "/devices"))       # not clean already
         self.files = [f for f in files() if not f.startswith("devices/")]
 
@@ -84,8 +85,9 @@ class Invariants:
             a, state = d["Address"], d["State"]
             if state in ("free", "changing") and d["Lease"] != NO_LEASE:
                 out.append(f"{a} is {state} and of {d['Lease']}")
-            if state == "free" and a in self.sysfs and drivers.get(a) != self.sysfs[a]:
-                out.append(f"{a} is free with driver {drivers.get(a)} instead of {self.sysfs[a]}")
+            was = self.sysfs.get(a) or self.made.get(a)
+            if state == "free" and was and drivers.get(a, was) != was:
+                out.append(f"{a} is free with driver {drivers[a]} instead of {was}")
             if state in ("preparing", "leased", "parked", "releasing") and d["Lease"] == NO_LEASE:
                 out.append(f"{a} is {state} and nobody's")
             if state == "broken" and not d["StateReason"]:

@@ -8,7 +8,7 @@ from agent import Agent, BusError
 from crash import Killer, Service
 from invariants import lease_files
 from lab import (DAEMON, PCI, addr, check, configure, device, driver_of, equal, give_to, read, restart, run, state, states,
-                 stop, test, unplug, wait_until, workers, write)
+                 stop, sysfs, test, unplug, wait_until, workers, write)
 from test_fdstore import stored
 from test_quota import NONE, quota as quota_of
 from test_sriov import functions_of, make
@@ -161,15 +161,23 @@ def functions_made(_, window):
     change_functions(Agent("root"), window, 2)
 
 
-def functions_removed(_, window):
-    """One is on VFIO, and is taken off it."""
-    root = Agent("root")
+def functions_on_vfio(root):
+    """One of two."""
     root.set_virtual_functions(addr(CARD), 2)
-    give_to(functions_of(addr(CARD))[0], "vfio-pci")
+    made = functions_of(addr(CARD))
+    give_to(made[0], "vfio-pci")
+    KILLER.before.made = {a: sysfs()[a] for a in made}
+
+
+def functions_removed(_, window):
+    """What is on VFIO is taken off it, and is on it again if it stays."""
+    root = Agent("root")
+    functions_on_vfio(root)
     change_functions(root, window, 0)
 
 
 def no_functions():
+    KILLER.before.made = {}
     make(addr(CARD), 0)
     write(f"{PCI}{addr(CARD)}/sriov_drivers_autoprobe", "1")
 
