@@ -27,6 +27,7 @@ static void on_device_read(Broker *b, Device *d, bool is_new) {
 static const BrokerHooks hooks = {
         .device_read = on_device_read,
         .device_gone = newcomer_note_gone,
+        .prepared = newcomer_look_again,
         .release_began = revoke_expect,
 };
 

@@ -39,6 +39,8 @@ typedef struct BrokerListener {
 typedef struct BrokerHooks {
         void (*device_read)(Broker *b, Device *d, bool is_new);
         void (*device_gone)(Broker *b, Device *d); /* a leased one went away */
+        void (*prepared)(Broker *b,
+                         const Lease *l); /* its devices are ready, or those that joined it, or these have failed */
         void (*release_began)(LeaseRun *run);
 } BrokerHooks;
 

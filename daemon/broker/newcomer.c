@@ -15,28 +15,26 @@ static void tell(Broker *b, Group *g, const Device *d, const char *what) {
                 b->listener->group_disturbed(g, d->facts.address, what, b->listener_userdata);
 }
 
-/* Several may have come at once, and a part of a lease takes in one after the other. */
-static void look_at_others(Broker *b) {
-        _cleanup_free_ AddressList *others = calloc(1, sizeof(*others));
+void newcomer_look_again(Broker *b, const Lease *l) {
+        _cleanup_free_ AddressList *waiting = calloc(1, sizeof(*waiting));
         const Device *d;
 
-        if (!others)
+        if (!waiting)
                 return;
         INVENTORY_FOREACH_DEVICE (&b->ledger.inventory, d) {
                 const Group *g = inventory_group_of(&b->ledger.inventory, d);
 
-                if (!d->lease && g && g->lease)
-                        (void) address_list_add(others, d->facts.address);
+                if (!d->lease && g && g->lease == l && !facts_is_bridge(&d->facts))
+                        (void) address_list_add(waiting, d->facts.address);
         }
-        for (size_t i = 0; i < others->n; i++)
-                reread_device(b, others->items[i]);
+        for (size_t i = 0; i < waiting->n; i++)
+                reread_device(b, waiting->items[i]);
 }
 
 static void on_parked(_unused_ Lease *l, const AddressList *added, _unused_ const char *error_name, const char *text,
-                      void *userdata) {
+                      _unused_ void *userdata) {
         if (!added)
                 journal_log(LOG_WARNING, "A newcomer could not be parked: %s", text);
-        look_at_others(userdata);
 }
 
 /* As examine() chooses for members. */
@@ -66,7 +64,7 @@ static void park(Broker *b, Lease *l, Device *d) {
                 (void) text_copy(ld->original_driver, sizeof(ld->original_driver), d->facts.driver);
                 (void) text_copy(ld->original_override, sizeof(ld->original_override), d->facts.driver_override);
                 choose_driver(b, l, d, ld);
-                r = acquire_join(b, l, &plan, on_parked, b);
+                r = acquire_join(b, l, &plan, on_parked, NULL);
         }
         /* Somebody else is being parked: to wait for that is no attempt. */
         if (r == -EBUSY && d->disturbs > 1)

@@ -8,5 +8,7 @@
 
 /* A device was looked at; is_new: for the first time. */
 void newcomer_judge(Broker *b, Device *d, bool is_new);
+/* A worker is done with a lease's devices: newcomers may have waited for that, or come meanwhile. */
+void newcomer_look_again(Broker *b, const Lease *l);
 /* A leased device went away. */
 void newcomer_note_gone(Broker *b, Device *d);

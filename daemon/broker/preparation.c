@@ -89,6 +89,7 @@ static void finish_initial(Preparation *p) {
         run_save(run);
         journal_granted(l);
         broker_lease_changed(b, l);
+        b->hooks->prepared(b, l);
         answer(p, l);
 }
 
@@ -139,6 +140,7 @@ static void finish_join(Preparation *p) {
         if (!p->failure.set)
                 journal_granted(l);
         answer(p, p->failure.set ? NULL : l);
+        b->hooks->prepared(b, l);
         (void) keep_update(run);
         /* Whatever has to go, goes now: it was not started while a worker was at it. */
         release_continue(run);
