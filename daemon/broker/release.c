@@ -370,8 +370,6 @@ static void on_part_closed(_unused_ Job *job, void *userdata) {
 }
 
 void release_continue(LeaseRun *run) {
-        bool told = false;
-
         if (is_ending(run) && lease_all_released(run->lease)) {
                 /* Somebody may still be looking for its holders: then the end comes with his answer. */
                 if (!run->holders_task && !run->revoke_task && !run->ask_task)
@@ -389,19 +387,15 @@ void release_continue(LeaseRun *run) {
                         r = restore_part(run, part);
                 /* It will be waited for. */
                 if (r == -EWOULDBLOCK)
-                        told = wait_note(
-                                       run, part,
-                                       "a worker is still at work on it, on its virtual functions or on what is reset "
-                                       "with it, maybe an earlier iommud's") ||
-                               told;
+                        wait_note(run, part,
+                                  "a worker is still at work on it, on its virtual functions or on what is reset with "
+                                  "it, maybe an earlier iommud's");
                 else if (r < 0)
                         journal_log(LOG_ERR, "Lease %s: cannot start a worker: %s", run->lease->id, strerror(-r));
         }
         for (LeasePart *part = run->parts; part; part = part->next)
                 if (!part->task && wait_is_part_open(run, part))
-                        told = wait_note(run, part, WAIT_OPEN) || told;
-        if (told)
-                broker_lease_changed(run->broker, run->lease);
+                        wait_note(run, part, WAIT_OPEN);
         if (is_waiting(run))
                 arm_timer(run);
         else

@@ -56,6 +56,9 @@ static void describe(LeaseRun *run, size_t i) {
                             rd->looked ? ", in no process that can be seen (on its way over a socket?)" : "");
         else if (task)
                 describe_worker(run, i, d);
+        else if (wait_is_part_open(run, rd->part))
+                text_append(d->reason, sizeof(d->reason),
+                            "it goes back together with another one, which is still open");
         if (d->state == DEVICE_BROKEN && isempty(d->reason)) /* or it waits for the others of its group */
                 text_append(d->reason, sizeof(d->reason), "%s",
                             isempty(run->lease->reason) ? "it was taken away, and is not given back yet"
@@ -67,7 +70,7 @@ void wait_describe(LeaseRun *run) {
                 describe(run, i);
 }
 
-bool wait_note(LeaseRun *run, const LeasePart *part, const char *what) {
+void wait_note(LeaseRun *run, const LeasePart *part, const char *what) {
         bool changed = false;
 
         for (size_t i = 0; i < run->lease->n_devices; i++) {
@@ -78,5 +81,6 @@ bool wait_note(LeaseRun *run, const LeasePart *part, const char *what) {
                 text_append(d->reason, sizeof(d->reason), "%s", what);
                 changed = true;
         }
-        return changed;
+        if (changed)
+                broker_lease_changed(run->broker, run->lease);
 }
