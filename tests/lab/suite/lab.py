@@ -126,6 +126,11 @@ def give_to(address, driver):
         wait_until(lambda: driver_of(address) == driver, f"{address} on {driver}")
 
 
+def pull(address):
+    """As the slot's driver does it: the process waits, and nothing can call it off."""
+    return subprocess.Popen(["sh", "-c", f"echo 1 > {PCI}{address}/remove"], start_new_session=True)
+
+
 def unplug(address):
     """Neither the kernel nor the daemon knows it afterwards."""
     write(f"{PCI}{address}/remove", "1")

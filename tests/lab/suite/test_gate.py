@@ -2,12 +2,13 @@
 import os
 import signal
 import tempfile
+from types import SimpleNamespace
 
 import agent
 import gatemaps
 from agent import Agent
-from lab import (DAEMON, ETC, STATE, addr, bus, check, configure, device, equal, give_to, lease, refused, reload, restart, run, start, stop,
-                 test, wait_free, wait_until, write)
+from lab import (DAEMON, ETC, LONG, STATE, addr, bus, cdev_of, check, configure, device, equal, give_to, group_of, lease, pull, refused,
+                 reload, restart, run, start, states, stop, test, wait_free, wait_until, write)
 from test_quota import A, CGROUPS, TOP, VMS, cgroups, client, limit, quota
 
 
@@ -179,6 +180,34 @@ def S2_3_all_devices_of_a_lease_share_what_it_has():
     wait_free(devices[0])
     equal(gatemaps.tally(grant.id)["in_use"], 1)
     equal([alice.attach_pasid(*second, p) for p in (2, 3, 4)], ["", "", "EDQUOT"])
+
+
+@test("gate")
+def S2_3_a_card_in_the_place_of_a_leased_one_is_nobodys():
+    """It has the address of the one that was pulled, the number of its group and that of its node, and the lease goes on."""
+    first, second = addr("vfio-user"), addr("vfio-user2")
+    configure(alice=(["vfio-user", "vfio-user2"], {"Pasids": "1"}))
+    alice, root = Agent("alice"), Agent("root")
+    grant = alice.acquire([first, second], {"pasids": 1})
+    table = alice.pasid_table(grant, first)
+    equal(alice.attach_pasid(grant.fds[first], table, 1), "")
+    was = group_of(first), cdev_of(first)
+    remover = pull(first)
+    alice.close(grant.fds[first])
+    equal(remover.wait(LONG), 0)
+    wait_until(lambda: first not in states(), "it is gone")
+    write("/sys/bus/pci/rescan", "1")
+    wait_free(first)
+    give_to(first, "vfio-pci")
+    equal((group_of(first), cdev_of(first)), was)
+    found = SimpleNamespace(iommufd=root.open("/dev/iommu"), fds={first: root.open(cdev_of(first))})
+    theirs = root.pasid_table(found, first)
+    equal([root.attach_pasid(found.fds[first], theirs, p) for p in (1, 2, 3)], ["", "", ""])
+    equal((gatemaps.tally(grant.id)["in_use"], gatemaps.attached(grant.id)), (0, {}))
+    table = alice.pasid_table(grant, second)
+    equal([alice.attach_pasid(grant.fds[second], table, p) for p in (1, 2)], ["", "EDQUOT"])
+    root.kill()
+    give_to(first, "")
 
 
 @test("gate")

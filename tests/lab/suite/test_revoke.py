@@ -5,8 +5,8 @@ import time
 
 import agent
 from agent import LONG, Agent, gone
-from lab import (ETC, PCI, addr, cgroup, check, configure, device, driver_of, equal, has_owner, lease, override_of, pid, pulled, read, refused,
-                 reload, restart, run, signals, state, states, test, wait_for_another, wait_free, wait_until, write)
+from lab import (ETC, PCI, addr, cgroup, check, configure, device, driver_of, equal, has_owner, lease, override_of, pid, pull, pulled, read,
+                 refused, reload, restart, run, signals, state, states, test, wait_for_another, wait_free, wait_until, write)
 from test_hotplug import machine
 
 HOUR = 3600 * 10**6
@@ -293,11 +293,6 @@ def iommuctl_revokes():
 
 
 # --- what is pulled ---
-
-def pull(address):
-    """As the slot's driver does it: it waits, and nothing can call it off."""
-    return subprocess.Popen(["sh", "-c", f"echo 1 > {PCI}{address}/remove"], start_new_session=True)
-
 
 @test("intel", "amd")
 def a_pulled_card_goes_up_the_ladder_at_once():
