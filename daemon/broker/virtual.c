@@ -8,6 +8,7 @@
 #include "broker/virtual.h"
 #include "core/errors.h"
 #include "core/virtual.h"
+#include "util/fd.h"
 #include "util/text.h"
 
 struct VirtualChange {
@@ -114,6 +115,17 @@ int virtual_start(Broker *b, Address a, uint32_t n, virtual_done_t done, void *u
         pf->changing = true;
         broker_device_changed(b, pf);
         return 0;
+}
+
+int virtual_check(Broker *b, Address a, uint32_t n) {
+        const Device *pf = inventory_device(&b->ledger.inventory, a);
+        _cleanup_close_ int lock = pf ? store_lock_set(&b->store, inventory_set_key(&pf->facts)) : -ENODEV;
+
+        if (lock < 0)
+                return lock;
+        virtual_refresh(b, a);
+        pf = inventory_device(&b->ledger.inventory, a);
+        return pf && pf->facts.virtual_functions == n ? 0 : -EWOULDBLOCK;
 }
 
 void virtual_forget_all(Broker *b) {

@@ -14,6 +14,8 @@ void virtual_refresh(Broker *b, Address a);
 /* Begins what virtual_judge_change() has found nothing against. done is called exactly once, later; a negative errno means that it
  * will not be: -EWOULDBLOCK, a worker is at work on one of the functions. */
 int virtual_start(Broker *b, Address a, uint32_t n, virtual_done_t done, void *userdata);
+/* Has it as many, and is nobody changing that? -EWOULDBLOCK: a worker of an earlier daemon may be, or was until now. */
+int virtual_check(Broker *b, Address a, uint32_t n);
 void virtual_forget_all(Broker *b);
 
 /* Before devices become a lease's: a physical function gets a token of its own, a virtual one that of its physical function. */

@@ -66,6 +66,14 @@ int call_count(Call *c, uid_t uid, uint32_t per_user) {
         return 0;
 }
 
+void call_answer(Call *c) {
+        int r = sd_bus_reply_method_return(c->message, "");
+
+        if (r < 0)
+                journal_log(LOG_WARNING, "Cannot answer %s: %s", sd_bus_message_get_member(c->message), strerror(-r));
+        call_end(c);
+}
+
 Call *call_end(Call *c) {
         Call **link;
 

@@ -51,6 +51,8 @@ Call *call_find(const CallList *list, sd_bus_message *m);
 int call_begin(CallList *list, sd_bus_message *m, uint32_t per_user);
 /* -EDQUOT: the user has too many already. */
 int call_count(Call *c, uid_t uid, uint32_t per_user);
+/* Answers with nothing but that it is done. */
+void call_answer(Call *c);
 /* It was answered, or nobody wants the answer any more. */
 Call *call_end(Call *c);
 /* Puts the message in front of its handler once more. */

@@ -11,7 +11,6 @@
 static void on_changed(int result, void *userdata) {
         Call *c = userdata;
         Bus *bus = c->list->userdata;
-        int r;
 
         if (result == -EDQUOT)
                 (void) bus_refuse(bus, c->message, c->client, ERROR_QUOTA_EXCEEDED,
@@ -21,13 +20,8 @@ static void on_changed(int result, void *userdata) {
                                   result == -EINVAL ? "; the page table has to be one for PASIDs "
                                                       "(IOMMU_HWPT_ALLOC_PASID), and the PASID within pasid-bits"
                                                     : "");
-        else {
-                r = sd_bus_reply_method_return(c->message, "");
-                if (r < 0)
-                        journal_log(LOG_WARNING, "Cannot answer %s: %s", sd_bus_message_get_member(c->message),
-                                    strerror(-r));
-                call_end(c);
-        }
+        else
+                call_answer(c);
 }
 
 static int read_order(Bus *bus, sd_bus_message *m, Call *c, PasidOrder *order, LeaseRun **ret,

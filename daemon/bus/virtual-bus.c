@@ -55,13 +55,6 @@ static int begin(Bus *bus, sd_bus_message *m, Judgement *j, Call **ret, sd_bus_e
         return j->pf ? 1 : sd_bus_error_setf(error, ERROR_NO_SUCH_DEVICE, "there is no device %s any more", ADDRESS(a));
 }
 
-static int answer(Bus *bus, Call *c) {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = sd_bus_message_ref(c->message);
-
-        call_end(c);
-        return sd_bus_reply_method_return(m, "");
-}
-
 static void on_changed(const char *error_name, const char *text, void *userdata) {
         Call *c = userdata;
         Bus *bus = c->list->userdata;
@@ -69,7 +62,7 @@ static void on_changed(const char *error_name, const char *text, void *userdata)
         if (error_name)
                 (void) bus_refuse(bus, c->message, c->client, error_name, "%s", text);
         else
-                (void) answer(bus, c);
+                call_answer(c);
 }
 
 /* Step 4. Only what goes can be missed. */
@@ -92,23 +85,25 @@ static int look(Bus *bus, Call *c, Judgement *j) {
 /* Steps 5 and 6. */
 static int start(Bus *bus, sd_bus_message *m, Call *c, Judgement *j) {
         const Finding *f = verdict_first_block(&j->findings, false);
+        bool is_there = j->pf->facts.virtual_functions == j->n;
         Address a = j->pf->facts.address;
         int r;
 
         if (f)
                 return verdict_refuse(bus, m, j->client, f);
-        if (j->pf->facts.virtual_functions == j->n)
-                return answer(bus, c);
         client_free(c->client);
         c->client = TAKE_PTR(j->client);
-        r = virtual_start(bus->broker, a, j->n, on_changed, c);
+        r = is_there ? virtual_check(bus->broker, a, j->n) : virtual_start(bus->broker, a, j->n, on_changed, c);
         if (r == -EWOULDBLOCK)
                 return bus_refuse(bus, m, c->client, ERROR_DEVICE_BUSY,
                                   "a worker is still at work on %s or one of its virtual functions; try again later",
                                   ADDRESS(a));
         if (r < 0)
                 return verdict_give_up(bus, m, c->client, r, NULL);
-        journal_virtual_functions(&c->client->caller, a, j->n);
+        if (is_there)
+                call_answer(c);
+        else
+                journal_virtual_functions(&c->client->caller, a, j->n);
         return 1;
 }
 
