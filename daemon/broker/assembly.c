@@ -6,6 +6,7 @@
 #include "broker/newcomer.h"
 #include "broker/release.h"
 #include "broker/revoke.h"
+#include "broker/setting.h"
 #include "broker/survey.h"
 #include "broker/virtual.h"
 #include "system/journal.h"
@@ -39,6 +40,7 @@ Broker *assembly_free(Broker *b) {
         while (b->runs)
                 run_free(b->runs);
         virtual_forget_all(b);
+        setting_forget_all(b);
         watch_free(b->watch);
         cgroup_tree_free(b->cgroups);
         ledger_clear(&b->ledger);

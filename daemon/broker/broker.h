@@ -16,6 +16,7 @@
 typedef struct Broker Broker;
 typedef struct LeaseRun LeaseRun;
 typedef struct VirtualChange VirtualChange;
+typedef struct Setting Setting;
 
 typedef struct BrokerListener {
         void (*device_added)(Device *d, void *userdata);
@@ -67,6 +68,7 @@ struct Broker {
         bool surveying;         /* a worker is at it */
         LeaseRun *runs;         /* one per lease */
         VirtualChange *changes; /* one per device whose virtual functions are being changed */
+        Setting *settings;      /* limits that are being set, oldest first */
         const BrokerListener *listener;
         void *listener_userdata;
 };

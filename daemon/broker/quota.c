@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <inttypes.h>
 #include <syslog.h>
 
 #include "broker/limit.h"
@@ -99,64 +98,6 @@ void quota_note_limits(Broker *b) {
                 b->ledger.quota.levels[i]->changed = true;
         quota_publish(b);
         limit_update_all(b);
-}
-
-/* May it have a limit? */
-static int check_cgroup(const char *path, char boundary[static QUOTA_PATH_MAX]) {
-        _cleanup_free_ CGroup *cgroup = malloc(sizeof(*cgroup));
-        int r;
-
-        if (!cgroup)
-                return -ENOMEM;
-        r = cgroup_read(CGROUP_ROOT, path, cgroup);
-        if (r < 0)
-                return r;
-        if (!streq(cgroup->path, path))
-                return -E2BIG;
-        (void) text_copy(boundary, QUOTA_PATH_MAX, cgroup->charged);
-        return streq(cgroup->charged, path) ? 0 : -EPERM;
-}
-
-/* Changes a setting and writes it down, or leaves it as it was. */
-static int change(Broker *b, bool runtime, const char *path, uint64_t limit) {
-        QuotaSettings *s = runtime ? &b->ledger.quota.runtime : &b->ledger.quota.persistent;
-        uint64_t before = QUOTA_UNLIMITED;
-        int r;
-
-        for (size_t i = 0; i < s->n; i++)
-                if (streq(s->items[i].path, path))
-                        before = s->items[i].limit;
-        if (before == limit)
-                return 0;
-        r = quota_settings_put(s, path, limit);
-        if (r >= 0)
-                r = store_save_quotas(&b->store, runtime, s);
-        if (r < 0)
-                (void) quota_settings_put(s, path, before);
-        return r;
-}
-
-int quota_set_limit(Broker *b, const char *cgroup, uint64_t limit, bool runtime, char boundary[static QUOTA_PATH_MAX]) {
-        const QuotaLevel *level;
-        int r = 0;
-
-        if (limit != QUOTA_UNLIMITED)
-                r = check_cgroup(cgroup, boundary);
-        if (r >= 0)
-                r = change(b, runtime, cgroup, limit);
-        /* What is set for good counts from now on, and not only after a reboot. */
-        if (r >= 0 && !runtime)
-                r = change(b, true, cgroup, QUOTA_UNLIMITED);
-        if (r < 0)
-                return r;
-        level = quota_level(&b->ledger.quota, cgroup);
-        if (level && level->booked > limit)
-                journal_log(LOG_NOTICE,
-                            "%s has %" PRIu64 " PASIDs booked, more than its new limit of %" PRIu64
-                            ": they stay until their leases end, and no new ones are booked",
-                            cgroup, level->booked, limit);
-        quota_note_limits(b);
-        return 0;
 }
 
 void quota_read_counts(const Broker *b, const QuotaLevel *level, PasidCounts *ret) {

@@ -12,10 +12,5 @@ void quota_publish(Broker *b);
 /* The same when any of the limits may be another. */
 void quota_note_limits(Broker *b);
 
-/* Sets the limit of a cgroup, until reboot or for good; QUOTA_UNLIMITED takes back what was set. What is booked already stays.
- * -ENOENT: there is no such cgroup. -EPERM: it is below a delegated one, whose path is in boundary then. -E2BIG: it is too deep.
- * -EOPNOTSUPP: there is no cgroup v2. Others: it could not be written down, and nothing has changed. */
-int quota_set_limit(Broker *b, const char *cgroup, uint64_t limit, bool runtime, char boundary[static QUOTA_PATH_MAX]);
-
 /* What the kernel has counted in a level. */
 void quota_read_counts(const Broker *b, const QuotaLevel *level, PasidCounts *ret);

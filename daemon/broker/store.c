@@ -250,19 +250,31 @@ int store_load_digest(int root_fd, uint64_t *ret) {
 
 #define QUOTAS "quotas"
 
-int store_save_quotas(const Store *s, bool runtime, const QuotaSettings *settings) {
-        int directory = runtime ? s->root : s->state, r;
+static int quotas_directory(const Store *s, bool runtime) {
+        return runtime ? s->root : s->state;
+}
+
+int store_begin_quotas(const Store *s, bool runtime, const QuotaSettings *settings) {
+        int directory = quotas_directory(s, runtime), r;
         _cleanup_free_ char *text = NULL;
         size_t size;
 
         if (directory < 0)
                 return directory;
         r = quotafile_encode(settings, &text, &size);
-        return r < 0 ? r : fd_replace_file(directory, QUOTAS, text, size, 0600);
+        return r < 0 ? r : fd_begin_file(directory, QUOTAS, text, size, 0600);
+}
+
+int store_finish_quotas(const Store *s, bool runtime) {
+        return fd_finish_file(quotas_directory(s, runtime), QUOTAS);
+}
+
+void store_drop_quotas(const Store *s, bool runtime) {
+        fd_drop_file(quotas_directory(s, runtime), QUOTAS);
 }
 
 int store_load_quotas(const Store *s, bool runtime, QuotaSettings *ret) {
-        int directory = runtime ? s->root : s->state, r;
+        int directory = quotas_directory(s, runtime), r;
         _cleanup_free_ char *text = malloc(QUOTAFILE_SIZE_MAX + 1);
         char why[128];
 

@@ -48,8 +48,11 @@ int store_save_digest(const Store *s, uint64_t digest);
 /* -ENOENT: there is none. */
 int store_load_digest(int root_fd, uint64_t *ret);
 
-/* The limits of PASIDs that were set on the bus, until reboot or for good. */
-int store_save_quotas(const Store *s, bool runtime, const QuotaSettings *settings);
+/* The limits of PASIDs that were set on the bus, until reboot or for good. In steps, for the second are on a disk: gives a descriptor, of which
+ * the fsync is the caller's; then they are put in the place of the earlier ones, or dropped. */
+int store_begin_quotas(const Store *s, bool runtime, const QuotaSettings *settings);
+int store_finish_quotas(const Store *s, bool runtime);
+void store_drop_quotas(const Store *s, bool runtime);
 /* What cannot be trusted is set aside, with a message. */
 int store_load_quotas(const Store *s, bool runtime, QuotaSettings *ret);
 

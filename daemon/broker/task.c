@@ -115,10 +115,11 @@ static int lock_sets(Task *t) {
 static void run_next(TaskQueue *q);
 
 /* That a worker was killed, for lack of memory perhaps, says nothing of the kernel. Of these kinds nobody else makes good what it has
- * left half done: without the gate there would be no PASIDs as long as we run, what was taken off VFIO to be removed would stay, and
- * devices of which nothing is known would count as having PASIDs. */
+ * left half done: without the gate there would be no PASIDs as long as we run, what was taken off VFIO to be removed would stay,
+ * devices of which nothing is known would count as having PASIDs, and a limit would not be set for want of memory. */
 static bool is_worth_another(const Job *job) {
-        return job->kind == JOB_SETUP || job->kind == JOB_VIRTUAL_FUNCTIONS || job->kind == JOB_SURVEY;
+        return job->kind == JOB_SETUP || job->kind == JOB_VIRTUAL_FUNCTIONS || job->kind == JOB_SURVEY ||
+               job->kind == JOB_SYNC;
 }
 
 static bool begin_again(Task *t, const Job *job) {

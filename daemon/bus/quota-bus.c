@@ -3,6 +3,7 @@
 #include <syslog.h>
 
 #include "broker/quota.h"
+#include "broker/setting.h"
 #include "bus/options.h"
 #include "bus/property.h"
 #include "bus/quota-bus.h"
@@ -14,13 +15,13 @@
 
 /* --- SetPasidLimit --- */
 
-typedef struct Setting {
+typedef struct Order {
         const char *cgroup;
         uint64_t limit;
         Options options;
-} Setting;
+} Order;
 
-static int read_setting(sd_bus_message *m, Setting *ret, sd_bus_error *error) {
+static int read_order(sd_bus_message *m, Order *ret, sd_bus_error *error) {
         Request request = {};
         int r;
 
@@ -41,54 +42,64 @@ static int read_setting(sd_bus_message *m, Setting *ret, sd_bus_error *error) {
 }
 
 /* 1: the caller may. 0: polkit is being asked. */
-static int authorize(Bus *bus, sd_bus_message *m, const Client *client, const Setting *s, sd_bus_error *error) {
-        PolkitQuestion q = { .action = ACTION_MANAGE_QUOTAS, .device = s->cgroup, .unit = client->unit };
+static int authorize(Bus *bus, sd_bus_message *m, const Client *client, const Order *o, sd_bus_error *error) {
+        PolkitQuestion q = { .action = ACTION_MANAGE_QUOTAS, .device = o->cgroup, .unit = client->unit };
 
         return client->caller.uid == 0 ? 1 : polkit_check(bus->calls.polkit, m, &q, error);
 }
 
-static int set_limit(Bus *bus, const Setting *s, sd_bus_error *error) {
+static void log_order(uid_t uid, pid_t pid, const Order *o) {
+        if (o->limit == QUOTA_UNLIMITED)
+                journal_log(LOG_NOTICE, "uid %u, pid %i, takes back the limit of PASIDs set for %s", uid, (int) pid,
+                            o->cgroup);
+        else
+                journal_log(LOG_NOTICE, "uid %u, pid %i, sets the limit of PASIDs for %s to %" PRIu64 "%s", uid,
+                            (int) pid, o->cgroup, o->limit, o->options.runtime ? " until reboot" : "");
+}
+
+static void on_set(int result, void *userdata) {
+        Call *c = userdata;
+        Bus *bus = c->list->userdata;
+
+        if (result < 0)
+                (void) bus_refuse(bus, c->message, c->client, ERROR_FAILED, "the limit cannot be written down: %s",
+                                  strerror(-result));
+        else
+                call_answer(c);
+}
+
+static int set_limit(Bus *bus, Call *c, const Order *o, sd_bus_error *error) {
         char boundary[QUOTA_PATH_MAX];
-        int r = quota_set_limit(bus->broker, s->cgroup, s->limit, s->options.runtime, boundary);
+        int r = setting_start(bus->broker, o->cgroup, o->limit, o->options.runtime, boundary, on_set, c);
 
         switch (r) {
         case -ENOENT:
                 return sd_bus_error_setf(error, ERROR_NO_SUCH_CGROUP,
                                          "there is no cgroup %s; for one that is still to come a file in "
                                          "/etc/iommud/quota.d can have the limit",
-                                         s->cgroup);
+                                         o->cgroup);
         case -EPERM:
                 return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT,
                                          "%s is below %s, which is delegated: whoever has that could go around the "
                                          "limit; set it for %s or above",
-                                         s->cgroup, boundary, boundary);
+                                         o->cgroup, boundary, boundary);
         case -E2BIG:
                 return sd_bus_error_setf(error, ERROR_INVALID_ARGUMENT,
-                                         "%s is deeper than %d levels; set the limit further up", s->cgroup,
+                                         "%s is deeper than %d levels; set the limit further up", o->cgroup,
                                          PASID_LEVELS_MAX);
         case -EOPNOTSUPP:
                 return sd_bus_error_setf(error, ERROR_NOT_SUPPORTED, "cgroup v2 is not mounted on /sys/fs/cgroup");
         default:
-                return r < 0 ? sd_bus_error_setf(error, ERROR_FAILED, "the limit cannot be written down: %s",
-                                                 strerror(-r))
-                             : 0;
+                return r;
         }
-}
-
-static void log_setting(const Caller *caller, const Setting *s) {
-        if (s->limit == QUOTA_UNLIMITED)
-                journal_log(LOG_NOTICE, "uid %u, pid %i, has taken back the limit of PASIDs set for %s", caller->uid,
-                            (int) caller->pid, s->cgroup);
-        else
-                journal_log(LOG_NOTICE, "uid %u, pid %i, has set the limit of PASIDs for %s to %" PRIu64 "%s",
-                            caller->uid, (int) caller->pid, s->cgroup, s->limit,
-                            s->options.runtime ? " until reboot" : "");
 }
 
 int quota_bus_method_set_pasid_limit(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         _cleanup_(client_freep) Client *client = NULL;
         Bus *bus = userdata;
-        Setting setting;
+        Order order;
+        uid_t uid;
+        pid_t pid;
         Call *c;
         int r;
 
@@ -96,19 +107,22 @@ int quota_bus_method_set_pasid_limit(sd_bus_message *m, void *userdata, sd_bus_e
         if (r == 0)
                 return 1;
         if (r > 0)
-                r = read_setting(m, &setting, error);
+                r = read_order(m, &order, error);
         if (r >= 0)
-                r = authorize(bus, m, client, &setting, error);
+                r = authorize(bus, m, client, &order, error);
         if (r == 0)
                 return 1;
-        if (r > 0)
-                r = set_limit(bus, &setting, error);
         if (r < 0)
                 return verdict_give_up(bus, m, client, r, error);
-        log_setting(&client->caller, &setting);
-        r = sd_bus_reply_method_return(m, "");
-        call_end(c);
-        return r;
+        uid = client->caller.uid;
+        pid = client->caller.pid;
+        client_free(c->client);
+        c->client = TAKE_PTR(client);
+        r = set_limit(bus, c, &order, error);
+        if (r < 0)
+                return verdict_give_up(bus, m, c->client, r, error);
+        log_order(uid, pid, &order); /* the call may have ended */
+        return 1;
 }
 
 /* --- properties --- */

@@ -73,6 +73,7 @@ static const int always[] = {
         SCMP_SYS(fstatat64),
         SCMP_SYS(fstatfs),
         SCMP_SYS(fstatfs64),
+        SCMP_SYS(fsync),
         SCMP_SYS(futex),
         SCMP_SYS(getdents64),
         SCMP_SYS(getegid),

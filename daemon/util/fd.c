@@ -97,25 +97,62 @@ static int write_all(int fd, const char *content, size_t size) {
                 content += n;
                 size -= (size_t) n;
         }
-        return fsync(fd) < 0 ? -errno : 0;
+        return 0;
 }
 
-int fd_replace_file(int dirfd, const char *name, const char *content, size_t size, unsigned mode) {
-        _cleanup_close_ int fd = -EBADF;
-        char temporary[256];
-        int r;
+#define TEMPORARY_MAX 256
 
-        r = snprintf(temporary, sizeof(temporary), ".%s.new", name);
-        if (r < 0 || (size_t) r >= sizeof(temporary))
-                return -ENAMETOOLONG;
+static int temporary_name(const char *name, char ret[static TEMPORARY_MAX]) {
+        return snprintf(ret, TEMPORARY_MAX, ".%s.new", name) < TEMPORARY_MAX ? 0 : -ENAMETOOLONG;
+}
+
+int fd_begin_file(int dirfd, const char *name, const char *content, size_t size, unsigned mode) {
+        _cleanup_close_ int fd = -EBADF;
+        char temporary[TEMPORARY_MAX];
+        int r = temporary_name(name, temporary);
+
+        if (r < 0)
+                return r;
         (void) unlinkat(dirfd, temporary, 0);
         fd = openat(dirfd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
         if (fd < 0)
                 return -errno;
         r = write_all(fd, content, size);
-        if (r >= 0 && renameat(dirfd, temporary, dirfd, name) < 0)
-                r = -errno;
-        if (r < 0)
+        if (r < 0) {
                 (void) unlinkat(dirfd, temporary, 0);
+                return r;
+        }
+        return TAKE_FD(fd);
+}
+
+int fd_finish_file(int dirfd, const char *name) {
+        char temporary[TEMPORARY_MAX];
+        int r = temporary_name(name, temporary);
+
+        if (r >= 0 && renameat(dirfd, temporary, dirfd, name) < 0) {
+                r = -errno;
+                (void) unlinkat(dirfd, temporary, 0);
+        }
         return r;
+}
+
+void fd_drop_file(int dirfd, const char *name) {
+        char temporary[TEMPORARY_MAX];
+
+        if (temporary_name(name, temporary) >= 0)
+                (void) unlinkat(dirfd, temporary, 0);
+}
+
+int fd_replace_file(int dirfd, const char *name, const char *content, size_t size, unsigned mode) {
+        _cleanup_close_ int fd = fd_begin_file(dirfd, name, content, size, mode);
+
+        if (fd < 0)
+                return fd;
+        if (fsync(fd) < 0) {
+                int r = -errno;
+
+                fd_drop_file(dirfd, name);
+                return r;
+        }
+        return fd_finish_file(dirfd, name);
 }

@@ -34,3 +34,8 @@ int fd_write_text(int dirfd, const char *path, const char *text);
 
 /* Replaces dirfd/name by a file with this content: temporary file, fsync, rename. */
 int fd_replace_file(int dirfd, const char *name, const char *content, size_t size, unsigned mode);
+/* The same in steps, for whoever cannot wait for a disk: gives the temporary file, of which the fsync is the caller's, ... */
+int fd_begin_file(int dirfd, const char *name, const char *content, size_t size, unsigned mode);
+/* ... and puts it in the place of the other, or removes it. */
+int fd_finish_file(int dirfd, const char *name);
+void fd_drop_file(int dirfd, const char *name);

@@ -33,7 +33,7 @@ void job_init(Job *job, JobKind kind) {
         /* The devices are filled in one by one: together they are large. */
         memset(job, 0, offsetof(Job, devices));
         job->kind = kind;
-        job->iommufd = job->barrier = job->inotify_fd = job->device_fd = -EBADF;
+        job->iommufd = job->barrier = job->inotify_fd = job->device_fd = job->file_fd = -EBADF;
 }
 
 bool job_has_locks(const Job *job) {

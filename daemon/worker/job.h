@@ -22,6 +22,7 @@ typedef enum JobKind {
         JOB_PASID,             /* attach or detach a PASID at its holder's wish, by the same */
         JOB_REQUEST,           /* have those who have them told to let go of them */
         JOB_KILL,              /* ... and kill them */
+        JOB_SYNC,              /* wait until the disk has a file */
         JOB_CLOSE, /* close descriptors of ours: the last close of a bound device resets it, which takes up to a minute */
         _JOB_KIND_MAX,
 } JobKind;
@@ -89,6 +90,7 @@ typedef struct Job {
         uint32_t ioas;
         int inotify_fd;
         int device_fd; /* of JOB_RESET: of the device, or for a hot reset of one beside it in its set; of JOB_PASID; borrowed */
+        int file_fd;                /* of JOB_SYNC; borrowed */
         PasidOrder pasid;           /* of JOB_PASID */
         ResetMethod reset_method;   /* of JOB_RESET, in: the first to try, out: the one that was used */
         HostUses *uses;             /* out for JOB_USES: shared memory, one for each device */

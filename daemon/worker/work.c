@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include "worker/physical.h"
 #include "worker/prepare.h"
@@ -147,6 +149,9 @@ void work_run(Kernel *k, Job *job) {
                 break;
         case JOB_KILL:
                 job->result = revoke_kill(k, job);
+                break;
+        case JOB_SYNC:
+                job->result = fsync(job->file_fd) < 0 ? -errno : 0;
                 break;
         case JOB_CLOSE:
                 job->result = close_all(k, job);

@@ -148,6 +148,8 @@ static size_t list_needed(const Job *job, int socket, const int *locks, size_t n
                 keep[n++] = job->iommufd;
         if (job->kind == JOB_RESET || job->kind == JOB_PASID)
                 keep[n++] = job->device_fd;
+        if (job->kind == JOB_SYNC)
+                keep[n++] = job->file_fd;
         if (job->kind == JOB_CLOSE)
                 keep[n++] = job->barrier;
         for (size_t i = 0; i < n_locks; i++)

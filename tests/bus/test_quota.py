@@ -3,10 +3,10 @@
 for nothing can be acquired; that is for the lab."""
 
 import pytest
-from jeepney import MatchRule
+from jeepney import DBusAddress, MatchRule, new_method_call
 
 import madesys
-from test_contract import NAME, ROOT, Daemon, made_daemon, refused
+from test_contract import MANAGER, NAME, ROOT, Daemon, made_daemon, refused
 
 QUOTA = f"{NAME}.Quota"
 NONE = 2 ** 64 - 1
@@ -103,6 +103,16 @@ def test_what_cannot_be_written_down_does_not_count(daemon):
     refused(lambda: daemon.set(MACHINE, 65), f"{NAME}.Error.Failed", "written down")
     refused(lambda: daemon.set(VM_A, 1), f"{NAME}.Error.Failed")
     assert daemon.quotas() == {"/": (NONE, ""), MACHINE: (64, "persistent")}
+
+
+def test_of_many_at_once_the_last_counts(daemon):
+    for limit in range(1, 16):     # a user may have 16 under way
+        options = {"runtime": ("b", limit % 7 == 0)}
+        daemon.connection.send(new_method_call(DBusAddress(ROOT, NAME, MANAGER), "SetPasidLimit", "sta{sv}", (MACHINE, limit, options)))
+    daemon.set(VM_A, 3)
+    assert daemon.quotas() == {"/": (NONE, ""), MACHINE: (15, "persistent"), VM_A: (3, "persistent")}
+    daemon.restart()
+    assert daemon.quotas() == {"/": (NONE, ""), MACHINE: (15, "persistent"), VM_A: (3, "persistent")}
 
 
 def test_files_of_the_administrator(daemon):
