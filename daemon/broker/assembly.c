@@ -28,7 +28,7 @@ static void on_device_read(Broker *b, Device *d, bool is_new) {
 static const BrokerHooks hooks = {
         .device_read = on_device_read,
         .device_gone = newcomer_note_gone,
-        .prepared = newcomer_look_again,
+        .worker_done = newcomer_look_again,
         .release_began = revoke_expect,
 };
 
@@ -41,6 +41,7 @@ Broker *assembly_free(Broker *b) {
                 run_free(b->runs);
         virtual_forget_all(b);
         setting_forget_all(b);
+        sd_event_source_disable_unref(b->taken_timer);
         watch_free(b->watch);
         cgroup_tree_free(b->cgroups);
         ledger_clear(&b->ledger);

@@ -39,9 +39,8 @@ typedef struct BrokerListener {
 /* What files further up in this room do when something below them has happened; assembly.c knows who they are. */
 typedef struct BrokerHooks {
         void (*device_read)(Broker *b, Device *d, bool is_new);
-        void (*device_gone)(Broker *b, Device *d); /* a leased one went away */
-        void (*prepared)(Broker *b,
-                         const Lease *l); /* its devices are ready, or those that joined it, or these have failed */
+        void (*device_gone)(Broker *b, Device *d);      /* a leased one went away */
+        void (*worker_done)(Broker *b, const Lease *l); /* with some devices of a lease */
         void (*release_began)(LeaseRun *run);
 } BrokerHooks;
 
@@ -65,10 +64,11 @@ struct Broker {
         char *own_cgroup;        /* what is in it is never killed... */
         int bus_pid;             /* ... nor this */
         TaskQueue *tasks;
-        bool surveying;         /* a worker is at it */
-        LeaseRun *runs;         /* one per lease */
-        VirtualChange *changes; /* one per device whose virtual functions are being changed */
-        Setting *settings;      /* limits that are being set, oldest first */
+        bool surveying;               /* a worker is at it */
+        LeaseRun *runs;               /* one per lease */
+        VirtualChange *changes;       /* one per device whose virtual functions are being changed */
+        sd_event_source *taken_timer; /* for what could not be given back, see taken.h */
+        Setting *settings;            /* limits that are being set, oldest first */
         const BrokerListener *listener;
         void *listener_userdata;
 };

@@ -118,7 +118,8 @@ void newcomer_judge(Broker *b, Device *d, bool is_new) {
         }
         if (!g || !g->lease || g->lease->state != LEASE_ACTIVE || is_harmless(d, reachable) ||
             facts_is_bridge(&d->facts)) {
-                d->newcomer = false;
+                /* What comes while a lease is prepared is one when it is ready. */
+                d->newcomer = g && g->lease && g->lease->state == LEASE_PREPARING && (d->newcomer || is_new);
                 d->disturbs = 0;
                 return;
         }

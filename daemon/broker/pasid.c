@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "broker/pasid.h"
-#include "broker/newcomer.h"
 #include "broker/release.h"
 
 static void on_changed(Job *job, void *userdata) {
@@ -10,7 +9,7 @@ static void on_changed(Job *job, void *userdata) {
         part->task = NULL;
         done(job->result, part->pasid_userdata);
         /* Something may have waited for the worker. */
-        newcomer_look_again(part->run->broker, part->run->lease);
+        part->run->broker->hooks->worker_done(part->run->broker, part->run->lease);
         release_continue(part->run);
 }
 

@@ -89,7 +89,7 @@ static void finish_initial(Preparation *p) {
         run_save(run);
         journal_granted(l);
         broker_lease_changed(b, l);
-        b->hooks->prepared(b, l);
+        b->hooks->worker_done(b, l);
         answer(p, l);
 }
 
@@ -140,7 +140,7 @@ static void finish_join(Preparation *p) {
         if (!p->failure.set)
                 journal_granted(l);
         answer(p, p->failure.set ? NULL : l);
-        b->hooks->prepared(b, l);
+        b->hooks->worker_done(b, l);
         (void) keep_update(run);
         /* Whatever has to go, goes now: it was not started while a worker was at it. */
         release_continue(run);

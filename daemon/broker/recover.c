@@ -138,6 +138,7 @@ int recover_leases(Broker *b) {
                 r = watch_begin(b->watch);
         if (r >= 0)
                 judge_members(b);
-        taken_settle_all(b);
+        if (r >= 0)
+                taken_settle_all(b);
         return r;
 }

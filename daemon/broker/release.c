@@ -254,10 +254,12 @@ static void on_restored(Job *job, void *userdata) {
         (void) enforce_update(run);
         run_save(run);
         broker_lease_changed(run->broker, run->lease);
-        if (job->result < 0 && is_waiting(run))
+        if (job->result < 0 && is_waiting(run)) {
                 arm_timer(run); /* not at once again */
-        else if (!end_if_empty(run))
+        } else if (!end_if_empty(run)) {
+                run->broker->hooks->worker_done(run->broker, run->lease);
                 release_continue(run);
+        }
 }
 
 /* What the worker has to know to leave the devices clean. */
@@ -370,6 +372,8 @@ static void on_part_closed(_unused_ Job *job, void *userdata) {
 }
 
 void release_continue(LeaseRun *run) {
+        bool told = false;
+
         if (is_ending(run) && lease_all_released(run->lease)) {
                 /* Somebody may still be looking for its holders: then the end comes with his answer. */
                 if (!run->holders_task && !run->revoke_task && !run->ask_task)
@@ -387,15 +391,20 @@ void release_continue(LeaseRun *run) {
                         r = restore_part(run, part);
                 /* It will be waited for. */
                 if (r == -EWOULDBLOCK)
-                        wait_note(run, part,
-                                  "a worker is still at work on it, on its virtual functions or on what is reset with "
-                                  "it, maybe an earlier iommud's");
+                        told = wait_note(
+                                       run, part,
+                                       "a worker is still at work on it, on its virtual functions or on what is reset "
+                                       "with it, maybe an earlier iommud's") ||
+                               told;
                 else if (r < 0)
                         journal_log(LOG_ERR, "Lease %s: cannot start a worker: %s", run->lease->id, strerror(-r));
         }
         for (LeasePart *part = run->parts; part; part = part->next)
                 if (!part->task && wait_is_part_open(run, part))
-                        wait_note(run, part, WAIT_OPEN);
+                        told = wait_note(run, part, WAIT_OPEN) || told;
+        /* Once, however many parts there are: it is told of each device. */
+        if (told)
+                broker_lease_changed(run->broker, run->lease);
         if (is_waiting(run))
                 arm_timer(run);
         else

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "broker/reset.h"
-#include "broker/newcomer.h"
 #include "broker/release.h"
 
 /* Which descriptor can reset the device, and what is the least that it can reset? -EBADF: none. */
@@ -25,7 +24,7 @@ static void on_reset(Job *job, void *userdata) {
         part->task = NULL;
         done(job->result, job->reset_method, part->reset_userdata);
         /* Something may have waited for the worker. */
-        newcomer_look_again(part->run->broker, part->run->lease);
+        part->run->broker->hooks->worker_done(part->run->broker, part->run->lease);
         release_continue(part->run);
 }
 

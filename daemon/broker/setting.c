@@ -15,7 +15,8 @@ struct Setting {
         char cgroup[QUOTA_PATH_MAX];
         uint64_t limit;
         bool runtime;
-        int fd; /* of the new file, while a worker waits for the disk */
+        int fd;               /* of the new file, while a worker waits for the disk */
+        QuotaSettings wanted; /* what is in it */
         setting_done_t done;
         void *userdata;
 };
@@ -26,6 +27,7 @@ static Setting *setting_free(Setting *s) {
         if (s->fd >= 0)
                 store_drop_quotas(&s->broker->store, s->runtime);
         fd_close(s->fd);
+        quota_settings_clear(&s->wanted);
         free(s);
         return NULL;
 }
@@ -58,65 +60,74 @@ static uint64_t limit_before(const QuotaSettings *s, const char *path) {
         return QUOTA_UNLIMITED;
 }
 
-/* Writes what the settings would be with this limit, which does not count yet. Returns a descriptor; -EALREADY if they are so. */
-static int begin_file(Broker *b, bool runtime, const char *path, uint64_t limit) {
-        QuotaSettings *s = settings_of(b, runtime);
-        uint64_t before = limit_before(s, path);
-        int r, q;
+static int copy(const QuotaSettings *from, QuotaSettings *ret) {
+        int r = 0;
 
-        if (before == limit)
-                return -EALREADY;
-        r = quota_settings_put(s, path, limit);
-        if (r < 0)
-                return r;
-        r = store_begin_quotas(&b->store, runtime, s);
-        q = quota_settings_put(s, path, before);
-        return r >= 0 && q < 0 ? q : r;
+        for (size_t i = 0; i < from->n && r >= 0; i++)
+                r = quota_settings_put(ret, from->items[i].path, from->items[i].limit);
+        return r;
 }
 
-static int finish_file(Broker *b, bool runtime, const char *path, uint64_t limit) {
-        int r = quota_settings_put(settings_of(b, runtime), path, limit);
+/* Writes what the settings would be with this limit, and gives them. Returns a descriptor; -EALREADY if they are so. */
+static int begin_file(Broker *b, bool runtime, const char *path, uint64_t limit, QuotaSettings *ret) {
+        const QuotaSettings *s = settings_of(b, runtime);
+        int r;
+
+        if (limit_before(s, path) == limit)
+                return -EALREADY;
+        r = copy(s, ret);
+        if (r >= 0)
+                r = quota_settings_put(ret, path, limit);
+        return r < 0 ? r : store_begin_quotas(&b->store, runtime, ret);
+}
+
+/* From now on they count. */
+static int finish_file(Broker *b, bool runtime, QuotaSettings *settings) {
+        int r = store_finish_quotas(&b->store, runtime);
 
         if (r < 0)
-                store_drop_quotas(&b->store, runtime);
-        return r < 0 ? r : store_finish_quotas(&b->store, runtime);
+                return r;
+        quota_settings_clear(settings_of(b, runtime));
+        *settings_of(b, runtime) = TAKE(*settings, (QuotaSettings) {});
+        return 0;
 }
 
 /* In memory, as /run is. */
 static int set_until_reboot(Broker *b, const char *path, uint64_t limit) {
-        int fd = begin_file(b, true, path, limit);
+        _cleanup_(quota_settings_clear) QuotaSettings settings = {};
+        int fd = begin_file(b, true, path, limit, &settings);
 
         if (fd < 0)
                 return fd == -EALREADY ? 0 : fd;
         fd_close(fd);
-        return finish_file(b, true, path, limit);
+        return finish_file(b, true, &settings);
 }
 
 static void note(Broker *b, const Setting *s) {
+        uint64_t limit = quota_limit(&b->ledger.quota, &b->config.quotas, s->cgroup).limit;
         const QuotaLevel *level = quota_level(&b->ledger.quota, s->cgroup);
 
-        if (level && level->booked > s->limit)
+        if (level && level->booked > limit)
                 journal_log(LOG_NOTICE,
-                            "%s has %" PRIu64 " PASIDs booked, more than its new limit of %" PRIu64
+                            "%s has %" PRIu64 " PASIDs booked, more than its limit of %" PRIu64
                             ": they stay until their leases end, and no new ones are booked",
-                            s->cgroup, level->booked, s->limit);
+                            s->cgroup, level->booked, limit);
         quota_note_limits(b);
 }
 
-static void begin_first(Broker *b);
-
 static void end_first(Broker *b, int r) {
-        _cleanup_(setting_freep) Setting *s = b->settings;
+        Setting *s = b->settings;
 
         /* What is set for good counts from now on, and not only after a reboot. */
         if (r >= 0 && !s->runtime)
                 r = set_until_reboot(b, s->cgroup, QUOTA_UNLIMITED);
-        if (r >= 0)
-                note(b, s);
+        note(b, s);
         b->settings = s->next;
         s->done(r, s->userdata);
-        begin_first(b);
+        setting_free(s); /* with its file, before the next one has one of that name */
 }
+
+static void run_queue(Broker *b);
 
 static void on_synced(Job *job, void *userdata) {
         Broker *b = userdata;
@@ -125,9 +136,10 @@ static void on_synced(Job *job, void *userdata) {
 
         if (r >= 0) {
                 s->fd = fd_close(s->fd);
-                r = finish_file(b, s->runtime, s->cgroup, s->limit);
+                r = finish_file(b, s->runtime, &s->wanted);
         }
         end_first(b, r);
+        run_queue(b);
 }
 
 static int sync_file(Broker *b, int fd) {
@@ -140,20 +152,29 @@ static int sync_file(Broker *b, int fd) {
         return task_start(b->tasks, job, on_synced, b, NULL);
 }
 
-static void begin_first(Broker *b) {
-        Setting *s = b->settings;
+/* Returns 1 if nothing is left to do, 0 if a worker waits for the disk. */
+static int begin(Broker *b, Setting *s) {
         int r;
 
-        if (!s)
-                return;
         if (s->runtime) {
-                end_first(b, set_until_reboot(b, s->cgroup, s->limit));
-                return;
+                r = set_until_reboot(b, s->cgroup, s->limit);
+                return r < 0 ? r : 1;
         }
-        s->fd = begin_file(b, false, s->cgroup, s->limit);
-        r = s->fd < 0 ? s->fd : sync_file(b, s->fd);
-        if (r < 0)
-                end_first(b, r == -EALREADY ? 0 : r);
+        s->fd = begin_file(b, false, s->cgroup, s->limit, &s->wanted);
+        if (s->fd < 0)
+                return s->fd == -EALREADY ? 1 : s->fd;
+        return sync_file(b, s->fd);
+}
+
+static void run_queue(Broker *b) {
+        int r;
+
+        while (b->settings) {
+                r = begin(b, b->settings);
+                if (r == 0)
+                        return;
+                end_first(b, r);
+        }
 }
 
 int setting_start(Broker *b, const char *cgroup, uint64_t limit, bool runtime, char boundary[static QUOTA_PATH_MAX],
@@ -179,7 +200,7 @@ int setting_start(Broker *b, const char *cgroup, uint64_t limit, bool runtime, c
                 link = &(*link)->next;
         *link = TAKE_PTR(s);
         if (b->settings == *link)
-                begin_first(b);
+                run_queue(b);
         return 0;
 }
 

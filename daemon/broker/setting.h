@@ -4,9 +4,9 @@
 #include "broker/broker.h"
 
 /* Sets limits of PASIDs, one after the other: each counts when it is written down, and for those that are to outlive the machine a worker
- * waits for the disk. */
+ * waits for the disk, and so do those that come after. */
 
-/* result: 0, or why it could not be written down; then nothing has changed. */
+/* result: 0, or why it could not be written down: then nothing has changed, unless it is the one until reboot that stays beside a new one. */
 typedef void (*setting_done_t)(int result, void *userdata);
 
 /* Sets the limit of a cgroup, until reboot or for good; QUOTA_UNLIMITED takes back what was set. What is booked already stays. done is

@@ -8,6 +8,9 @@
 #include "system/journal.h"
 #include "util/text.h"
 
+/* When it is tried again to give back what could not be. */
+#define AGAIN_USEC UINT64_C(10000000)
+
 static void set(Broker *b, Device *d, const char *driver, const char *override) {
         (void) text_copy(d->taken_from, sizeof(d->taken_from), driver);
         (void) text_copy(d->taken_override, sizeof(d->taken_override), override);
@@ -23,29 +26,62 @@ void taken_note(Broker *b, const Job *job) {
                 if (!pf || pf->facts.virtual_functions == 0)
                         continue;
                 VIRTUAL_FOREACH (&b->ledger.inventory, pf, vf)
-                        if (vf->facts.driver_kind == DRIVER_VFIO && !vf->lease && !vf->facts.odd_override)
+                        if (vf->facts.driver_kind == DRIVER_VFIO && !vf->lease && isempty(vf->taken_from))
                                 set(b, vf, vf->facts.driver, vf->facts.driver_override);
         }
 }
 
+/* --- giving back --- */
+
+static int on_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
+        Broker *b = userdata;
+
+        b->taken_timer = sd_event_source_disable_unref(b->taken_timer);
+        taken_settle_all(b);
+        return 0;
+}
+
+static void try_again(Broker *b, const Device *d, int why) {
+        int r = 0;
+
+        journal_log(LOG_WARNING, "Cannot give %s back to %s yet, off which a worker had taken it: %s",
+                    ADDRESS(d->facts.address), d->taken_from, strerror(-why));
+        if (!b->taken_timer)
+                r = sd_event_add_time_relative(b->event, &b->taken_timer, CLOCK_MONOTONIC, AGAIN_USEC, 0, on_timer, b);
+        if (r < 0)
+                journal_log(LOG_ERR, "No timer to try that again: %s", strerror(-r));
+}
+
+static bool may_pass(int r) {
+        return r == -ECHILD || r == -EAGAIN || r == -EBUSY || r == -ENOMEM || r == -EMFILE || r == -ENFILE;
+}
+
+static void note_broken(Device *d, int r) {
+        d->state = DEVICE_BROKEN;
+        (void) snprintf(d->reason, sizeof(d->reason),
+                        "a worker has taken it off %s, and it cannot go back: %s; have the virtual functions made anew",
+                        d->taken_from, strerror(-r));
+        journal_log(LOG_ERR, "%s is broken: %s", ADDRESS(d->facts.address), d->reason);
+}
+
 static void on_given_back(Job *job, void *userdata) {
         Broker *b = userdata;
-        const JobDevice *jd = &job->devices[0];
-        Device *d = inventory_device(&b->ledger.inventory, jd->lease.address);
-        int r = job->result;
+        Address a = job->devices[0].lease.address;
+        Device *d = inventory_device(&b->ledger.inventory, a);
 
-        if (!d)
-                return; /* it was removed meanwhile */
-        if (r < 0 && !d->lease) {
-                d->state = DEVICE_BROKEN;
-                (void) snprintf(d->reason, sizeof(d->reason), "a worker has taken it off %s, and it cannot go back: %s",
-                                d->taken_from, strerror(-r));
-                journal_log(LOG_ERR, "%s is broken: %s", ADDRESS(d->facts.address), d->reason);
-        } else
-                journal_log(LOG_NOTICE, "%s is on %s again, off which a worker had taken it", ADDRESS(d->facts.address),
+        if (!d || isempty(d->taken_from))
+                return; /* it was removed meanwhile, and another one may have come to its place */
+        if (may_pass(job->result)) {
+                try_again(b, d, job->result);
+                return;
+        }
+        if (job->result >= 0)
+                journal_log(LOG_NOTICE, "%s is on %s again, off which a worker had taken it", ADDRESS(a),
                             d->taken_from);
+        else if (!d->lease)
+                note_broken(d, job->result);
         set(b, d, "", "");
-        reread_device(b, jd->lease.address);
+        reread_device(b, a);
 }
 
 /* As at the end of a lease, of which it was none. */
@@ -67,22 +103,23 @@ static int give_back(Broker *b, const Device *d) {
         return task_start(b->tasks, job, on_given_back, b, NULL);
 }
 
-/* The worker puts back what stays, unless it is killed; and whoever has bound it meanwhile, or leased it, knows better. */
+/* The worker puts back what stays, unless it is killed. Who has leased it meanwhile, or bound a driver to it, wants it otherwise. */
 static void settle(Broker *b, Device *d) {
         DeviceFacts now;
         int r;
 
-        if (isempty(d->taken_from))
+        /* A worker is at it, whose end comes here again; sysfs is not read until then. */
+        if (isempty(d->taken_from) || task_has_set(b->tasks, inventory_set_key(&d->facts)))
                 return;
         r = b->kernel->ops->read_device(b->kernel, d->facts.address, &now);
-        if (r < 0 || now.driver_kind != DRIVER_NONE || d->lease) {
+        if (r >= 0 && (now.driver_kind != DRIVER_NONE || d->lease)) {
                 set(b, d, "", "");
                 return;
         }
-        r = give_back(b, d);
-        if (r < 0)
-                journal_log(LOG_WARNING, "Cannot give %s back to %s, off which a worker had taken it: %s",
-                            ADDRESS(d->facts.address), d->taken_from, strerror(-r));
+        if (r >= 0)
+                r = give_back(b, d);
+        if (r < 0 && r != -ENODEV) /* that is told of, and then forgotten */
+                try_again(b, d, r);
 }
 
 void taken_settle(Broker *b, const Job *job) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/random.h>
 
 #include "broker/blame.h"
@@ -117,12 +118,25 @@ int virtual_start(Broker *b, Address a, uint32_t n, virtual_done_t done, void *u
         return 0;
 }
 
+static int check_lock(const Broker *b, Address set) {
+        int fd;
+
+        if (task_has_set(b->tasks, set))
+                return 0; /* a worker of ours, which changes something else: see Device::changing */
+        fd = store_lock_set(&b->store, set);
+        if (fd < 0)
+                return fd;
+        (void) flock(fd, LOCK_UN); /* not by closing alone: see task.c */
+        fd_close(fd);
+        return 0;
+}
+
 int virtual_check(Broker *b, Address a, uint32_t n) {
         const Device *pf = inventory_device(&b->ledger.inventory, a);
-        _cleanup_close_ int lock = pf ? store_lock_set(&b->store, inventory_set_key(&pf->facts)) : -ENODEV;
+        int r = pf ? check_lock(b, inventory_set_key(&pf->facts)) : -ENODEV;
 
-        if (lock < 0)
-                return lock;
+        if (r < 0)
+                return r;
         virtual_refresh(b, a);
         pf = inventory_device(&b->ledger.inventory, a);
         return pf && pf->facts.virtual_functions == n ? 0 : -EWOULDBLOCK;

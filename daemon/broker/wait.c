@@ -56,7 +56,7 @@ static void describe(LeaseRun *run, size_t i) {
                             rd->looked ? ", in no process that can be seen (on its way over a socket?)" : "");
         else if (task)
                 describe_worker(run, i, d);
-        else if (wait_is_part_open(run, rd->part))
+        else if (lease_is_ending(run->lease) && wait_is_part_open(run, rd->part))
                 text_append(d->reason, sizeof(d->reason),
                             "it goes back together with another one, which is still open");
         if (d->state == DEVICE_BROKEN && isempty(d->reason)) /* or it waits for the others of its group */
@@ -70,7 +70,7 @@ void wait_describe(LeaseRun *run) {
                 describe(run, i);
 }
 
-void wait_note(LeaseRun *run, const LeasePart *part, const char *what) {
+bool wait_note(LeaseRun *run, const LeasePart *part, const char *what) {
         bool changed = false;
 
         for (size_t i = 0; i < run->lease->n_devices; i++) {
@@ -81,6 +81,5 @@ void wait_note(LeaseRun *run, const LeasePart *part, const char *what) {
                 text_append(d->reason, sizeof(d->reason), "%s", what);
                 changed = true;
         }
-        if (changed)
-                broker_lease_changed(run->broker, run->lease);
+        return changed;
 }

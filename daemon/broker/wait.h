@@ -14,5 +14,5 @@ bool wait_is_part_open(const LeaseRun *run, const LeasePart *part);
 
 /* Says it of each device that has to go. */
 void wait_describe(LeaseRun *run);
-/* Says it of the devices of a part, until somebody has looked closer. */
-void wait_note(LeaseRun *run, const LeasePart *part, const char *what);
+/* Says it of the devices of a part, until somebody has looked closer. Returns true if it was not said yet. */
+bool wait_note(LeaseRun *run, const LeasePart *part, const char *what);

@@ -48,13 +48,13 @@ static int authorize(Bus *bus, sd_bus_message *m, const Client *client, const Or
         return client->caller.uid == 0 ? 1 : polkit_check(bus->calls.polkit, m, &q, error);
 }
 
-static void log_order(uid_t uid, pid_t pid, const Order *o) {
+static void log_order(const Caller *caller, const Order *o) {
         if (o->limit == QUOTA_UNLIMITED)
-                journal_log(LOG_NOTICE, "uid %u, pid %i, takes back the limit of PASIDs set for %s", uid, (int) pid,
-                            o->cgroup);
+                journal_log(LOG_NOTICE, "uid %u, pid %i, wants the limit of PASIDs set for %s taken back", caller->uid,
+                            (int) caller->pid, o->cgroup);
         else
-                journal_log(LOG_NOTICE, "uid %u, pid %i, sets the limit of PASIDs for %s to %" PRIu64 "%s", uid,
-                            (int) pid, o->cgroup, o->limit, o->options.runtime ? " until reboot" : "");
+                journal_log(LOG_NOTICE, "uid %u, pid %i, wants a limit of PASIDs for %s: %" PRIu64 "%s", caller->uid,
+                            (int) caller->pid, o->cgroup, o->limit, o->options.runtime ? " until reboot" : "");
 }
 
 static void on_set(int result, void *userdata) {
@@ -98,8 +98,6 @@ int quota_bus_method_set_pasid_limit(sd_bus_message *m, void *userdata, sd_bus_e
         _cleanup_(client_freep) Client *client = NULL;
         Bus *bus = userdata;
         Order order;
-        uid_t uid;
-        pid_t pid;
         Call *c;
         int r;
 
@@ -114,15 +112,11 @@ int quota_bus_method_set_pasid_limit(sd_bus_message *m, void *userdata, sd_bus_e
                 return 1;
         if (r < 0)
                 return verdict_give_up(bus, m, client, r, error);
-        uid = client->caller.uid;
-        pid = client->caller.pid;
+        log_order(&client->caller, &order);
         client_free(c->client);
         c->client = TAKE_PTR(client);
         r = set_limit(bus, c, &order, error);
-        if (r < 0)
-                return verdict_give_up(bus, m, c->client, r, error);
-        log_order(uid, pid, &order); /* the call may have ended */
-        return 1;
+        return r < 0 ? verdict_give_up(bus, m, c->client, r, error) : 1;
 }
 
 /* --- properties --- */

@@ -268,8 +268,8 @@ NAMES = [NVME, FIRST, SECOND, PASIDS, ALONE, BESIDE, LATE]
 
 SCENARIOS = {
     "lease": (unbound, of_the_host, attached, group, node, pasids), "held": (still_open,), "add": (add,), "park": (remove, newcomer),
-    "reset": (reset, reset_set), "limit": (quota,), "virtual": (functions_made, functions_removed), "revoke": (revoked, revoked_with_its_cgroup),
-    "start": (started, gate_loaded), "stuck": (started_with_a_worker_stuck,),
+    "reset": (reset, reset_set), "limit": (quota,), "removal": (functions_removed,), "making": (functions_made,),
+    "revoke": (revoked, revoked_with_its_cgroup), "start": (started, gate_loaded), "stuck": (started_with_a_worker_stuck,),
 }
 
 
