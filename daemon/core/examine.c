@@ -417,6 +417,7 @@ int examine(const World *w, const Caller *caller, const Usage *usage, const Requ
         if (r < 0)
                 return r;
         judge_member_names(&x);
+        virtual_judge_together(w->inventory, ret_plan, ret_findings);
         if (ret_plan->n_devices + (request->joins ? request->joins->n_devices : 0) > REQUEST_DEVICES_MAX)
                 too_many(&x);
         handover_judge(w, request, ret_findings);

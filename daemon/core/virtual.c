@@ -71,6 +71,36 @@ void virtual_judge_lending(const Inventory *inv, const Device *d, const Caller *
         }
 }
 
+/* One worker is at work on what shares a group: it sees that a physical function stays on its driver. */
+static bool can_be_together(const LeaseDevice *vf, const LeaseDevice *pf, const Inventory *inv) {
+        const Device *d = inventory_device(inv, pf->address);
+
+        return pf->role == ROLE_HELD || (d && d->facts.driver_kind != DRIVER_HOST && pf->group == vf->group);
+}
+
+void virtual_judge_together(const Inventory *inv, const Plan *plan, Findings *findings) {
+        for (size_t i = 0; i < plan->n_devices; i++) {
+                const Device *d = inventory_device(inv, plan->devices[i].address);
+                Finding *f;
+
+                for (size_t j = 0; d && d->facts.virtual_function && j < plan->n_devices; j++) {
+                        AddressText vf = address_text(d->facts.address), pf = address_text(plan->devices[j].address);
+
+                        if (!address_equal(plan->devices[j].address, d->facts.physical_function) ||
+                            can_be_together(&plan->devices[i], &plan->devices[j], inv))
+                                continue;
+                        f = findings_add(findings, FINDING_INVALID, SEVERITY_BLOCK, vf.text,
+                                         "%s is a virtual function of %s, which the request takes too: it may be gone "
+                                         "when that has left its driver",
+                                         vf.text, pf.text);
+                        finding_set_remedy(f,
+                                           "ask for %s first, and for its virtual functions when they are there "
+                                           "(AddDevices, iommuctl plug)",
+                                           pf.text);
+                }
+        }
+}
+
 /* --- how many there are --- */
 
 /* A leased device can get virtual functions, which are its owner's, as long as its client has it and nothing else is done to it. */

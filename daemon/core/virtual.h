@@ -3,6 +3,7 @@
 
 #include "core/finding.h"
 #include "core/inventory.h"
+#include "core/plan.h"
 #include "core/policy.h"
 #include "core/request.h"
 
@@ -28,6 +29,9 @@ bool virtual_is_changing(const Inventory *inv, const Device *d);
  * grants it to this very caller. */
 void virtual_judge_lending(const Inventory *inv, const Device *d, const Caller *caller, HandOver hand_over,
                            bool granted, Findings *findings);
+
+/* What stands against taking these devices at once: a physical function that changes its driver may lose virtual ones. */
+void virtual_judge_together(const Inventory *inv, const Plan *plan, Findings *findings);
 
 /* What stands against the physical function having n virtual ones from now on, and which rights it takes. force_in_use: virtual
  * functions may go although the host uses them. Nothing to do is no finding. */

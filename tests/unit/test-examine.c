@@ -244,6 +244,23 @@ TEST(a_virtual_function_of_a_leased_device_is_for_its_owner) {
         expect_possible(ACTION_ACQUIRE_RESERVED);
 }
 
+TEST(a_device_and_its_virtual_function_are_not_taken_at_once) {
+        Device *pf;
+
+        begin();
+        m.caller.uid = 0;
+        ask(PF " " VF, "");
+        expect(FINDING_INVALID, SEVERITY_BLOCK, VF, WORDS(VF, PF, "AddDevices"));
+        /* In one group, with nothing that would leave its driver. */
+        pf = device(PF);
+        pf->facts.driver_kind = DRIVER_VFIO;
+        ask(PF " " VF, "");
+        expect(FINDING_INVALID, SEVERITY_BLOCK, VF, WORDS(PF));
+        pf->facts.group = device(VF)->facts.group;
+        ask(PF " " VF, "");
+        ASSERT_TRUE(!find(FINDING_INVALID, VF));
+}
+
 /* --- the group --- */
 
 TEST(a_member_on_a_host_driver_blocks_and_is_named) {

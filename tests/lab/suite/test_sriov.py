@@ -292,6 +292,18 @@ def functions_of_a_leased_device_are_its_owners():
 
 
 @test("intel")
+def a_device_and_its_function_are_had_one_after_the_other():
+    with virtual_functions("igb") as (pf, made):
+        with refused("InvalidArgument") as why:
+            Agent("root").acquire([pf, made[0]])
+        check(pf in why.text and made[0] in why.text, why.text)
+    with leased_with_functions("igb") as (alice, grant, made):
+        configure(alice=([pf, *made], {}))
+        alice.add_devices(grant.path, grant.lifeline, [made[0]])
+        equal((state(made[0]), device(made[0])["Lease"]), ("leased", grant.path))
+
+
+@test("intel")
 def a_client_that_binds_itself_needs_the_token():
     with leased_with_functions("igb") as (alice, grant, made):
         configure(alice=(made, {}))
