@@ -74,9 +74,11 @@ static bool is_worked_on(const Broker *b, const Device *d) {
         const LeaseRun *run = d->lease ? run_find(b, d->lease) : NULL;
         const LeaseDevice *ld = run ? lease_device(d->lease, d->facts.address) : NULL;
 
-        /* Whoever takes a device away holds its lock until it is closed. */
-        return virtual_is_changing(&b->ledger.inventory, d) ||
-               (ld && (run->devices[run_index(run, ld)].part->task || (ld->pulled && !ld->closed)));
+        if (virtual_is_changing(&b->ledger.inventory, d) || (ld && run->devices[run_index(run, ld)].part->task))
+                return true;
+        /* Whoever takes a device away holds its lock until it is closed, perhaps before we were told. */
+        return ld && ld->opened && !ld->closed &&
+               (ld->pulled || b->kernel->ops->is_registered(b->kernel, d->facts.address) == 0);
 }
 
 /* The kernel tells of virtual functions that go, and not of the device that had them. Its attributes are not read: some take its lock,
