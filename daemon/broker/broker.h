@@ -68,7 +68,8 @@ struct Broker {
         LeaseRun *runs;               /* one per lease */
         VirtualChange *changes;       /* one per device whose virtual functions are being changed */
         sd_event_source *taken_timer; /* for what could not be given back, see taken.h */
-        Setting *settings;            /* limits that are being set, oldest first */
+        uint64_t taken_interval;
+        Setting *settings; /* limits that are being set, oldest first */
         const BrokerListener *listener;
         void *listener_userdata;
 };

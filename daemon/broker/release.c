@@ -255,6 +255,7 @@ static void on_restored(Job *job, void *userdata) {
         run_save(run);
         broker_lease_changed(run->broker, run->lease);
         if (job->result < 0 && is_waiting(run)) {
+                run->broker->hooks->worker_done(run->broker, run->lease);
                 arm_timer(run); /* not at once again */
         } else if (!end_if_empty(run)) {
                 run->broker->hooks->worker_done(run->broker, run->lease);

@@ -77,7 +77,7 @@ static bool is_worked_on(const Broker *b, const Device *d) {
         if (virtual_is_changing(&b->ledger.inventory, d) || (ld && run->devices[run_index(run, ld)].part->task))
                 return true;
         /* Whoever takes a device away holds its lock until it is closed, perhaps before we were told. */
-        return ld && ld->opened && !ld->closed &&
+        return ld && !d->gone && ld->opened && !ld->closed &&
                (ld->pulled || b->kernel->ops->is_registered(b->kernel, d->facts.address) == 0);
 }
 

@@ -129,6 +129,29 @@ static void end_first(Broker *b, int r) {
 
 static void run_queue(Broker *b);
 
+static int sync_file(Broker *b, int fd, task_done_t done) {
+        _cleanup_free_ Job *job = malloc(sizeof(*job));
+
+        if (!job)
+                return -ENOMEM;
+        job_init(job, JOB_SYNC);
+        job->file_fd = fd;
+        return task_start(b->tasks, job, done, b, NULL);
+}
+
+static void end_in_place(Broker *b, int r) {
+        if (r < 0)
+                journal_log(LOG_WARNING, "The limit of %s is set, and may not outlive a loss of power: %s",
+                            b->settings->cgroup, strerror(-r));
+        end_first(b, 0);
+        run_queue(b);
+}
+
+static void on_directory_synced(Job *job, void *userdata) {
+        end_in_place(userdata, job->result);
+}
+
+/* The file is on the disk, and not yet its name. */
 static void on_synced(Job *job, void *userdata) {
         Broker *b = userdata;
         Setting *s = b->settings;
@@ -138,18 +161,14 @@ static void on_synced(Job *job, void *userdata) {
                 s->fd = fd_close(s->fd);
                 r = finish_file(b, s->runtime, &s->wanted);
         }
-        end_first(b, r);
-        run_queue(b);
-}
-
-static int sync_file(Broker *b, int fd) {
-        _cleanup_free_ Job *job = malloc(sizeof(*job));
-
-        if (!job)
-                return -ENOMEM;
-        job_init(job, JOB_SYNC);
-        job->file_fd = fd;
-        return task_start(b->tasks, job, on_synced, b, NULL);
+        if (r < 0) {
+                end_first(b, r);
+                run_queue(b);
+                return;
+        }
+        r = sync_file(b, b->store.state, on_directory_synced);
+        if (r < 0)
+                end_in_place(b, r);
 }
 
 /* Returns 1 if nothing is left to do, 0 if a worker waits for the disk. */
@@ -163,7 +182,7 @@ static int begin(Broker *b, Setting *s) {
         s->fd = begin_file(b, false, s->cgroup, s->limit, &s->wanted);
         if (s->fd < 0)
                 return s->fd == -EALREADY ? 1 : s->fd;
-        return sync_file(b, s->fd);
+        return sync_file(b, s->fd, on_synced);
 }
 
 static void run_queue(Broker *b) {

@@ -8,12 +8,14 @@
 #include "system/journal.h"
 #include "util/text.h"
 
-/* When it is tried again to give back what could not be. */
-#define AGAIN_USEC UINT64_C(10000000)
+/* When it is tried again to give back what could not be: later and later. */
+#define AGAIN_FIRST_USEC UINT64_C(10000000)
+#define AGAIN_LAST_USEC  UINT64_C(640000000)
 
 static void set(Broker *b, Device *d, const char *driver, const char *override) {
         (void) text_copy(d->taken_from, sizeof(d->taken_from), driver);
         (void) text_copy(d->taken_override, sizeof(d->taken_override), override);
+        d->taken_why = 0;
         broker_keep_mark(b, d);
 }
 
@@ -37,17 +39,25 @@ static int on_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *u
         Broker *b = userdata;
 
         b->taken_timer = sd_event_source_disable_unref(b->taken_timer);
+        if (b->taken_interval < AGAIN_LAST_USEC)
+                b->taken_interval *= 2;
         taken_settle_all(b);
         return 0;
 }
 
-static void try_again(Broker *b, const Device *d, int why) {
+static void try_again(Broker *b, Device *d, int why) {
         int r = 0;
 
-        journal_log(LOG_WARNING, "Cannot give %s back to %s yet, off which a worker had taken it: %s",
-                    ADDRESS(d->facts.address), d->taken_from, strerror(-why));
+        /* Only what is new is worth a line. */
+        if (d->taken_why != why)
+                journal_log(LOG_WARNING, "Cannot give %s back to %s yet, off which a worker had taken it: %s",
+                            ADDRESS(d->facts.address), d->taken_from, strerror(-why));
+        d->taken_why = why;
+        if (b->taken_interval == 0)
+                b->taken_interval = AGAIN_FIRST_USEC;
         if (!b->taken_timer)
-                r = sd_event_add_time_relative(b->event, &b->taken_timer, CLOCK_MONOTONIC, AGAIN_USEC, 0, on_timer, b);
+                r = sd_event_add_time_relative(b->event, &b->taken_timer, CLOCK_MONOTONIC, b->taken_interval, 0,
+                                               on_timer, b);
         if (r < 0)
                 journal_log(LOG_ERR, "No timer to try that again: %s", strerror(-r));
 }
@@ -108,11 +118,17 @@ static void settle(Broker *b, Device *d) {
         DeviceFacts now;
         int r;
 
-        /* A worker is at it, whose end comes here again; sysfs is not read until then. */
-        if (isempty(d->taken_from) || task_has_set(b->tasks, inventory_set_key(&d->facts)))
+        if (isempty(d->taken_from))
+                return;
+        if (d->lease) {
+                set(b, d, "", "");
+                return;
+        }
+        /* A worker is at it, or at its physical function, whose end comes here again; sysfs is not read until then. */
+        if (task_has_set(b->tasks, inventory_set_key(&d->facts)))
                 return;
         r = b->kernel->ops->read_device(b->kernel, d->facts.address, &now);
-        if (r >= 0 && (now.driver_kind != DRIVER_NONE || d->lease)) {
+        if (r >= 0 && now.driver_kind != DRIVER_NONE) {
                 set(b, d, "", "");
                 return;
         }

@@ -137,6 +137,8 @@ int virtual_check(Broker *b, Address a, uint32_t n) {
 
         if (r < 0)
                 return r;
+        if (pf->state == DEVICE_PREPARING || pf->state == DEVICE_RELEASING)
+                return -EWOULDBLOCK; /* it leaves its driver, perhaps with its functions */
         virtual_refresh(b, a);
         pf = inventory_device(&b->ledger.inventory, a);
         return pf && pf->facts.virtual_functions == n ? 0 : -EWOULDBLOCK;

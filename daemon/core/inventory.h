@@ -37,6 +37,7 @@ typedef struct Device {
         /* A worker is about to take this virtual function off its VFIO driver, or was killed when it had: what it goes back to. "" as a
          * rule. */
         char taken_from[NAME_MAX_LEN], taken_override[NAME_MAX_LEN];
+        int taken_why;     /* why it could not be given back when that was tried last, a negative errno */
         bool marked;       /* there is a file about it */
         unsigned disturbs; /* how often it was found in a leased group where it should not be */
 } Device;

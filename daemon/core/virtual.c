@@ -71,11 +71,13 @@ void virtual_judge_lending(const Inventory *inv, const Device *d, const Caller *
         }
 }
 
-/* One worker is at work on what shares a group: it sees that a physical function stays on its driver. */
-static bool can_be_together(const LeaseDevice *vf, const LeaseDevice *pf, const Inventory *inv) {
+/* Two workers would need each other's locks; one may take away by the one what it prepares by the other. What is only held is nobody's
+ * to lose, and what has no driver leaves none. */
+static bool can_be_together(const Inventory *inv, const LeaseDevice *vf, const LeaseDevice *pf) {
         const Device *d = inventory_device(inv, pf->address);
 
-        return pf->role == ROLE_HELD || (d && d->facts.driver_kind != DRIVER_HOST && pf->group == vf->group);
+        return vf->role == ROLE_HELD || pf->role == ROLE_HELD ||
+               (d && d->facts.driver_kind == DRIVER_NONE && pf->group == vf->group);
 }
 
 void virtual_judge_together(const Inventory *inv, const Plan *plan, Findings *findings) {
@@ -87,7 +89,7 @@ void virtual_judge_together(const Inventory *inv, const Plan *plan, Findings *fi
                         AddressText vf = address_text(d->facts.address), pf = address_text(plan->devices[j].address);
 
                         if (!address_equal(plan->devices[j].address, d->facts.physical_function) ||
-                            can_be_together(&plan->devices[i], &plan->devices[j], inv))
+                            can_be_together(inv, &plan->devices[i], &plan->devices[j]))
                                 continue;
                         f = findings_add(findings, FINDING_INVALID, SEVERITY_BLOCK, vf.text,
                                          "%s is a virtual function of %s, which the request takes too: it may be gone "
@@ -95,8 +97,8 @@ void virtual_judge_together(const Inventory *inv, const Plan *plan, Findings *fi
                                          vf.text, pf.text);
                         finding_set_remedy(f,
                                            "ask for %s first, and for its virtual functions when they are there "
-                                           "(AddDevices, iommuctl plug)",
-                                           pf.text);
+                                           "(AddDevices, iommuctl plug); or have them removed: iommuctl vfs %s 0",
+                                           pf.text, pf.text);
                 }
         }
 }

@@ -251,13 +251,20 @@ TEST(a_device_and_its_virtual_function_are_not_taken_at_once) {
         m.caller.uid = 0;
         ask(PF " " VF, "");
         expect(FINDING_INVALID, SEVERITY_BLOCK, VF, WORDS(VF, PF, "AddDevices"));
-        /* In one group, with nothing that would leave its driver. */
+        /* VFIO takes them along, too. */
         pf = device(PF);
         pf->facts.driver_kind = DRIVER_VFIO;
-        ask(PF " " VF, "");
-        expect(FINDING_INVALID, SEVERITY_BLOCK, VF, WORDS(PF));
         pf->facts.group = device(VF)->facts.group;
         ask(PF " " VF, "");
+        expect(FINDING_INVALID, SEVERITY_BLOCK, VF, WORDS(PF));
+        /* Nothing that would leave its driver. */
+        pf->facts.driver_kind = DRIVER_NONE;
+        ask(PF " " VF, "");
+        ASSERT_TRUE(!find(FINDING_INVALID, VF));
+        /* Nobody has asked for its function. */
+        pf->facts.driver_kind = DRIVER_HOST;
+        device(VF)->facts.driver_kind = DRIVER_NONE;
+        ask(PF, "");
         ASSERT_TRUE(!find(FINDING_INVALID, VF));
 }
 
