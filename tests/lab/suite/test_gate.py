@@ -197,7 +197,7 @@ def S2_3_a_card_in_the_place_of_a_leased_one_is_nobodys():
     equal(remover.wait(LONG), 0)
     wait_until(lambda: first not in states(), "it is gone")
     write("/sys/bus/pci/rescan", "1")
-    wait_free(first)
+    wait_until(lambda: states().get(first) == "free", "known again")
     give_to(first, "vfio-pci")
     equal((group_of(first), cdev_of(first)), was)
     found = SimpleNamespace(iommufd=root.open("/dev/iommu"), fds={first: root.open(cdev_of(first))})
