@@ -35,6 +35,16 @@ void taken_note(Broker *b, const Job *job) {
 
 /* --- giving back --- */
 
+/* Sooner again for the next one, if there is none now. */
+static void reset_interval(Broker *b) {
+        const Device *d;
+
+        INVENTORY_FOREACH_DEVICE (&b->ledger.inventory, d)
+                if (!isempty(d->taken_from))
+                        return;
+        b->taken_interval = 0;
+}
+
 static int on_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
         Broker *b = userdata;
 
@@ -42,6 +52,7 @@ static int on_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *u
         if (b->taken_interval < AGAIN_LAST_USEC)
                 b->taken_interval *= 2;
         taken_settle_all(b);
+        reset_interval(b);
         return 0;
 }
 
@@ -127,7 +138,10 @@ static void settle(Broker *b, Device *d) {
         /* A worker is at it, or at its physical function, whose end comes here again; sysfs is not read until then. */
         if (task_has_set(b->tasks, inventory_set_key(&d->facts)))
                 return;
-        r = b->kernel->ops->read_device(b->kernel, d->facts.address, &now);
+        /* One of an earlier daemon may be in the middle of taking it off. */
+        r = task_check_set(b->tasks, inventory_set_key(&d->facts));
+        if (r >= 0)
+                r = b->kernel->ops->read_device(b->kernel, d->facts.address, &now);
         if (r >= 0 && now.driver_kind != DRIVER_NONE) {
                 set(b, d, "", "");
                 return;

@@ -241,6 +241,19 @@ bool task_has_set(const TaskQueue *q, Address set) {
         return false;
 }
 
+int task_check_set(const TaskQueue *q, Address set) {
+        int fd;
+
+        if (task_has_set(q, set))
+                return 0;
+        fd = store_lock_set(q->store, set);
+        if (fd < 0)
+                return fd;
+        (void) flock(fd, LOCK_UN); /* as in on_done() */
+        fd_close(fd);
+        return 0;
+}
+
 const Job *task_progress(const Task *t) {
         return t->worker ? worker_job(t->worker) : NULL;
 }

@@ -23,6 +23,8 @@ int task_start(TaskQueue *q, Job *job, task_done_t done, void *userdata, Task **
 void task_close(TaskQueue *q, int fd);
 /* Has one of the jobs, in line or at work, the lock of this reset set? */
 bool task_has_set(const TaskQueue *q, Address set);
+/* -EWOULDBLOCK: a worker of an earlier daemon has it. 0: none has, or one of ours. */
+int task_check_set(const TaskQueue *q, Address set);
 /* The job as it stands; NULL while it waits in line. */
 const Job *task_progress(const Task *t);
 /* How long it has been running, in microseconds. */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
-#include <sys/file.h>
 #include <sys/random.h>
 
 #include "broker/blame.h"
@@ -9,7 +8,6 @@
 #include "broker/virtual.h"
 #include "core/errors.h"
 #include "core/virtual.h"
-#include "util/fd.h"
 #include "util/text.h"
 
 struct VirtualChange {
@@ -118,22 +116,9 @@ int virtual_start(Broker *b, Address a, uint32_t n, virtual_done_t done, void *u
         return 0;
 }
 
-static int check_lock(const Broker *b, Address set) {
-        int fd;
-
-        if (task_has_set(b->tasks, set))
-                return 0; /* a worker of ours, which changes something else: see Device::changing */
-        fd = store_lock_set(&b->store, set);
-        if (fd < 0)
-                return fd;
-        (void) flock(fd, LOCK_UN); /* not by closing alone: see task.c */
-        fd_close(fd);
-        return 0;
-}
-
 int virtual_check(Broker *b, Address a, uint32_t n) {
         const Device *pf = inventory_device(&b->ledger.inventory, a);
-        int r = pf ? check_lock(b, inventory_set_key(&pf->facts)) : -ENODEV;
+        int r = pf ? task_check_set(b->tasks, inventory_set_key(&pf->facts)) : -ENODEV;
 
         if (r < 0)
                 return r;

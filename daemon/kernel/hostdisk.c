@@ -272,13 +272,10 @@ static bool is_told_of(const HostSearch *s, const HostNode *node) {
         return false;
 }
 
-/* A file system, swap space or volume claims its disk for itself, in whatever namespace it was mounted, and then nobody
- * else can open it with O_EXCL: EBUSY. Since it is opened to be read, udev does not take its close for a change. A mount
- * at the very moment that it is open would fail, so it is closed at once; and another look may have it open likewise,
- * so EBUSY counts only if it stays. */
-static int try_to_claim(const HostSearch *s, const HostNode *node, unsigned *spare) {
+static int claim(const HostSearch *s, const HostNode *node) {
         char path[NAME_MAX_LEN + 8];
         struct stat st;
+        int fd;
 
         (void) snprintf(path, sizeof(path), "dev/%s", node->name);
         for (char *p = path + 4; *p; p++)
@@ -288,18 +285,25 @@ static int try_to_claim(const HostSearch *s, const HostNode *node, unsigned *spa
                 return -errno;
         if (!S_ISBLK(st.st_mode) || st.st_rdev != node->number)
                 return -ESTALE;
+        /* O_NONBLOCK: a drive need not have a medium, and its tray stays as it is. */
+        fd = openat(s->root_fd, path, O_RDONLY | O_EXCL | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        fd_close(fd);
+        return 0;
+}
 
+/* A file system, swap space or volume claims its disk for itself, in whatever namespace it was mounted, and then nobody
+ * else can open it with O_EXCL: EBUSY. Since it is opened to be read, udev does not take its close for a change. A mount
+ * at the very moment that it is open would fail, so it is closed at once; and another look may have it open likewise,
+ * so EBUSY counts only if it stays. So does a node that is not there: the kernel makes it after the number in sysfs. */
+static int try_to_claim(const HostSearch *s, const HostNode *node, unsigned *spare) {
         for (unsigned i = 0;; i++) {
                 static const struct timespec pause = { .tv_nsec = 5000000 };
-                /* O_NONBLOCK: a drive need not have a medium, and its tray stays as it is. */
-                int fd = openat(s->root_fd, path, O_RDONLY | O_EXCL | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+                int r = claim(s, node);
 
-                if (fd >= 0) {
-                        fd_close(fd);
-                        return 0;
-                }
-                if (errno != EBUSY || (i >= CLAIM_TRIES && *spare == 0))
-                        return -errno;
+                if ((r != -EBUSY && r != -ENOENT && r != -ESTALE) || (i >= CLAIM_TRIES && *spare == 0))
+                        return r;
                 if (i >= CLAIM_TRIES)
                         (*spare)--;
                 (void) nanosleep(&pause, NULL);

@@ -148,7 +148,12 @@ pulled = set()                  # addresses of devices that do not come back
 
 
 def sysfs():
-    return {a: (driver_of(a), override_of(a)) for a in sorted(os.listdir(PCI))}
+    """{address: (driver, override)}, without those that go meanwhile."""
+    found = {}
+    for a in sorted(os.listdir(PCI)):
+        with contextlib.suppress(OSError):
+            found[a] = driver_of(a), override_of(a)
+    return found
 
 
 # --- the daemon, as seen by the administrator ---

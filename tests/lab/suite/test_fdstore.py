@@ -79,7 +79,7 @@ def an_attached_lease_can_be_reset_and_extended():
         equal(stored(), kept, way)
     fds = alice.add_devices(grant.path, grant.lifeline, [other])
     equal(alice.ids(fds[other]), (0x1B36, 0x0010))
-    equal(stored(), sorted([*kept, name(grant, "device", other)]))
+    wait_until(lambda: stored() == sorted([*kept, name(grant, "device", other)]), stored)
     over("crash")
     # What leaves is let go of by everybody, systemd too.
     alice.remove_devices(grant.path, grant.lifeline, [nvme])

@@ -197,7 +197,7 @@ def at_rest(f):
         now = f.read()
         if now != last:
             last, since = now, time.monotonic()
-        return time.monotonic() - since > 1
+        return time.monotonic() - since > 3
     wait_until(stays, "no more events come")
     return last
 

@@ -196,7 +196,7 @@ def a_descriptor_that_was_passed_on_counts_against_who_had_the_lease():
         friend.release(theirs.path, theirs.lifeline)
         friend.close(*theirs.fds.values())
         wait_free(other)
-        equal(state(nvme), "releasing")
+        check(state(nvme) in ("releasing", "broken"), device(nvme))
         friend.close(passed)
         wait_free(nvme)
         alice.acquire([other])

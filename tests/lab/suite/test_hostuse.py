@@ -12,7 +12,13 @@ NVME_RIGHTS = {"MemoryLock": "8G"}
 
 def disk(address):
     name = os.path.basename(wait_until(lambda: glob.glob(f"/sys/bus/pci/devices/{address}/nvme/nvme*"), "the disk is there")[0])
-    return wait_until(lambda: glob.glob(f"/dev/{name}n1"), "its node is there")[0]
+    node = f"/dev/{name}n1"
+
+    def can_be_read():      # the node is there before that
+        with contextlib.suppress(OSError), open(node, "rb"):
+            return True
+    wait_until(can_be_read, "its node is there")
+    return node
 
 
 @contextlib.contextmanager

@@ -14,8 +14,11 @@ ENABLE = "/sys/module/vfio_pci/parameters/enable_sriov"
 
 
 def functions_of(address):
-    found = [f for f in os.listdir(f"{PCI}{address}") if f.startswith("virtfn")]
-    return [os.path.basename(os.readlink(f"{PCI}{address}/{f}")) for f in sorted(found)]
+    found = []
+    for f in sorted(f for f in os.listdir(f"{PCI}{address}") if f.startswith("virtfn")):
+        with contextlib.suppress(OSError):      # it goes just now
+            found.append(os.path.basename(os.readlink(f"{PCI}{address}/{f}")))
+    return found
 
 
 def known_functions(address):
