@@ -200,7 +200,6 @@ static uint32_t table_of_group(const LeaseRun *run, int group) {
 static int start_worker(LeasePart *part) {
         _cleanup_free_ Job *job = malloc(sizeof(*job));
         LeaseRun *run = part->run;
-        int r;
 
         if (!job)
                 return -ENOMEM;
@@ -213,11 +212,7 @@ static int start_worker(LeasePart *part) {
                 d->fresh = address_list_has(&part->preparation->fresh, d->lease.address);
                 d->lease.pt = table_of_group(run, d->lease.group);
         }
-        taken_note(run->broker, job);
-        r = task_start(run->broker->tasks, job, on_prepared, part, &part->task);
-        if (r < 0)
-                taken_settle(run->broker, job);
-        return r;
+        return taken_start(run->broker, job, on_prepared, part, &part->task);
 }
 
 static void on_anchors_closed(Job *job, void *userdata);

@@ -281,7 +281,6 @@ static void note_traces(const LeaseRun *run, Job *job, AddressList *going) {
 static int restore_part(LeaseRun *run, LeasePart *part) {
         _cleanup_free_ AddressList *going = malloc(sizeof(*going));
         _cleanup_free_ Job *job = malloc(sizeof(*job));
-        int r;
 
         if (!job || !going)
                 return -ENOMEM;
@@ -291,13 +290,7 @@ static int restore_part(LeaseRun *run, LeasePart *part) {
         note_traces(run, job, going);
         for (size_t i = 0; i < job->n_devices; i++)
                 run->devices[run_index(run, lease_device(run->lease, job->devices[i].lease.address))].hinted = false;
-        if (job->n_devices == 0)
-                return 0;
-        taken_note(run->broker, job);
-        r = task_start(run->broker->tasks, job, on_restored, part, &part->task);
-        if (r < 0)
-                taken_settle(run->broker, job);
-        return r;
+        return job->n_devices == 0 ? 0 : taken_start(run->broker, job, on_restored, part, &part->task);
 }
 
 static void on_holders(Job *job, void *userdata) {

@@ -19,7 +19,7 @@ static void set(Broker *b, Device *d, const char *driver, const char *override) 
         broker_keep_mark(b, d);
 }
 
-void taken_note(Broker *b, const Job *job) {
+static void note(Broker *b, const Job *job) {
         const Device *pf;
         Device *vf;
 
@@ -163,6 +163,16 @@ void taken_settle(Broker *b, const Job *job) {
                 VIRTUAL_FOREACH (&b->ledger.inventory, pf, vf)
                         settle(b, vf);
         }
+}
+
+int taken_start(Broker *b, Job *job, task_done_t done, void *userdata, Task **ret) {
+        int r;
+
+        note(b, job);
+        r = task_start(b->tasks, job, done, userdata, ret);
+        if (r < 0)
+                taken_settle(b, job);
+        return r;
 }
 
 void taken_settle_all(Broker *b) {

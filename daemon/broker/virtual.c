@@ -104,12 +104,9 @@ int virtual_start(Broker *b, Address a, uint32_t n, virtual_done_t done, void *u
         *c = (VirtualChange) {
                 .next = b->changes, .broker = b, .address = a, .n = n, .done = done, .userdata = userdata
         };
-        taken_note(b, job);
-        r = task_start(b->tasks, job, on_changed, c, NULL);
-        if (r < 0) {
-                taken_settle(b, job);
+        r = taken_start(b, job, on_changed, c, NULL);
+        if (r < 0)
                 return r;
-        }
         b->changes = TAKE_PTR(c);
         pf->changing = true;
         broker_device_changed(b, pf);
